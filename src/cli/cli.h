@@ -1,0 +1,58 @@
+/* The command-line client: one table of commands, from which dispatch and help are made.
+ * Exit codes: 0 done, 1 failed, 2 not found, 64 used wrongly, 69 no server. */
+#ifndef RF_CLI_CLI_H
+#define RF_CLI_CLI_H
+
+#include "http/client.h"
+
+#define RF_EXIT_OK 0
+#define RF_EXIT_FAILED 1
+#define RF_EXIT_NOT_FOUND 2
+#define RF_EXIT_USAGE 64
+#define RF_EXIT_UNAVAILABLE 69
+
+/* What every command gets: options that stand anywhere, and its own words. */
+struct rf_cli {
+    const char *url, *ca, *token, *table, *dir;
+    bool        strong, json, keep;
+    long        ttl_s, nodes, port;
+    char      **words;
+    int         n_words;
+    const char *self; /* argv[0] */
+};
+
+struct rf_command {
+    const char *name;  /* "put", or "dev kill" */
+    const char *words; /* "KEY VALUE" */
+    int         min, max;
+    const char *help;
+    int (*run)(struct rf_cli *cli);
+};
+
+extern const struct rf_command rf_commands[];
+extern const int               rf_n_commands;
+
+/* cmd_item.c */
+int rf_cmd_put(struct rf_cli *cli);
+int rf_cmd_get(struct rf_cli *cli);
+int rf_cmd_del(struct rf_cli *cli);
+/* cmd_admin.c */
+int rf_cmd_status(struct rf_cli *cli);
+int rf_cmd_ring(struct rf_cli *cli);
+int rf_cmd_config_check(struct rf_cli *cli);
+/* cmd_dev.c */
+int rf_cmd_dev(struct rf_cli *cli);
+int rf_cmd_dev_up(struct rf_cli *cli);
+int rf_cmd_dev_down(struct rf_cli *cli);
+int rf_cmd_dev_kill(struct rf_cli *cli);
+int rf_cmd_dev_stop(struct rf_cli *cli);
+int rf_cmd_dev_start(struct rf_cli *cli);
+int rf_cmd_dev_env(struct rf_cli *cli);
+
+/* One request to the server; prints what went wrong. Returns 0 with the result, else an exit code. */
+int rf_cli_request(struct rf_cli *cli, const char *method, const char *target, struct rf_slice body,
+                   struct rf_http_result *result);
+/* Prints a problem answer ("detail (code)") to stderr; the exit code for its status. */
+int rf_cli_problem(const struct rf_http_result *result);
+
+#endif

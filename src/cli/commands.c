@@ -1,0 +1,19 @@
+#include "cli/cli.h"
+
+/* name, words, least and most words, help, function */
+const struct rf_command rf_commands[] = {
+    {"put", "KEY VALUE", 2, 2, "store a value ('-' reads it from standard input)", rf_cmd_put},
+    {"get", "KEY", 1, 1, "print a value", rf_cmd_get},
+    {"del", "KEY", 1, 1, "delete a key", rf_cmd_del},
+    {"status", "", 0, 0, "nodes and tables of the cluster", rf_cmd_status},
+    {"ring", "", 0, 0, "the ring: nodes and their share", rf_cmd_ring},
+    {"config check", "FILE", 1, 1, "check a node's configuration", rf_cmd_config_check},
+    {"dev", "", 0, 0, "run a cluster on loopback until Ctrl-C", rf_cmd_dev},
+    {"dev up", "", 0, 0, "start one in the background", rf_cmd_dev_up},
+    {"dev down", "", 0, 0, "stop it and delete its directory", rf_cmd_dev_down},
+    {"dev kill", "NODE", 1, 1, "kill -9 a node", rf_cmd_dev_kill},
+    {"dev stop", "NODE", 1, 1, "stop a node", rf_cmd_dev_stop},
+    {"dev start", "NODE", 1, 1, "start a node again", rf_cmd_dev_start},
+    {"dev env", "", 0, 0, "print the variables that point the client to it", rf_cmd_dev_env},
+};
+const int rf_n_commands = sizeof(rf_commands) / sizeof(rf_commands[0]);

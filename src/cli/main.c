@@ -1,0 +1,167 @@
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/cli.h"
+
+static void print_help(FILE *to)
+{
+    fputs("ringfort " RF_VERSION ": the command-line client of Ringfort\n\n"
+          "usage: ringfort COMMAND [WORDS] [OPTIONS]\n\ncommands:\n", to);
+    for (int i = 0; i < rf_n_commands; i++) {
+        char line[64];
+        snprintf(line, sizeof(line), "%s %s", rf_commands[i].name, rf_commands[i].words);
+        fprintf(to, "  %-24s %s\n", line, rf_commands[i].help);
+    }
+    fputs("\noptions:\n"
+          "  --url URL            server, default $RINGFORT_URL or https://127.0.0.1:7443\n"
+          "  --ca FILE            CA certificate, default $RINGFORT_CA\n"
+          "  --token TOKEN        bearer token, default $RINGFORT_TOKEN\n"
+          "  --table NAME         table, default 'default'\n"
+          "  --strong             read with a quorum\n"
+          "  --ttl SECONDS        time to live of what is put\n"
+          "  -o json              print the server's JSON answer\n"
+          "  --nodes N            dev: number of nodes, default 3\n"
+          "  --dir DIR            dev: directory, default $RINGFORT_DEV_DIR or /tmp/ringfort-dev\n"
+          "  --port PORT          dev: first port, default 7443\n"
+          "  --keep               dev: keep the directory at the end\n"
+          "\nexit codes: 0 done, 1 failed, 2 not found, 64 used wrongly, 69 no server\n", to);
+}
+
+static const char *env_or(const char *name, const char *otherwise)
+{
+    const char *value = getenv(name);
+    return value == NULL || value[0] == 0 ? otherwise : value;
+}
+
+static bool parse_count(const char *text, long max, long *ret_value)
+{
+    char *end = NULL;
+    long  value = strtol(text, &end, 10);
+    if (*text == 0 || *end != 0 || value < 1 || value > max) {
+        return false;
+    }
+    *ret_value = value;
+    return true;
+}
+
+static const struct option options[] = {
+    {"url", required_argument, NULL, 'u'},   {"ca", required_argument, NULL, 'c'},
+    {"token", required_argument, NULL, 't'}, {"table", required_argument, NULL, 'T'},
+    {"strong", no_argument, NULL, 's'},      {"ttl", required_argument, NULL, 'l'},
+    {"output", required_argument, NULL, 'o'}, {"nodes", required_argument, NULL, 'n'},
+    {"dir", required_argument, NULL, 'd'},   {"port", required_argument, NULL, 'p'},
+    {"keep", no_argument, NULL, 'k'},        {"help", no_argument, NULL, 'h'},
+    {"version", no_argument, NULL, 'v'},     {NULL, 0, NULL, 0},
+};
+
+/* Returns -1 to go on, else the exit code. */
+static int take_option(struct rf_cli *cli, int option)
+{
+    bool valid = true;
+    switch (option) {
+    case 'u':
+        cli->url = optarg;
+        break;
+    case 'c':
+        cli->ca = optarg;
+        break;
+    case 't':
+        cli->token = optarg;
+        break;
+    case 'T':
+        cli->table = optarg;
+        break;
+    case 's':
+        cli->strong = true;
+        break;
+    case 'l':
+        valid = parse_count(optarg, 315360000, &cli->ttl_s);
+        break;
+    case 'o':
+        cli->json = true;
+        valid = strcmp(optarg, "json") == 0;
+        break;
+    case 'n':
+        valid = parse_count(optarg, 32, &cli->nodes);
+        break;
+    case 'd':
+        cli->dir = optarg;
+        break;
+    case 'p':
+        valid = parse_count(optarg, 65000, &cli->port);
+        break;
+    case 'k':
+        cli->keep = true;
+        break;
+    case 'h':
+        print_help(stdout);
+        return RF_EXIT_OK;
+    case 'v':
+        puts("ringfort " RF_VERSION);
+        return RF_EXIT_OK;
+    default:
+        return RF_EXIT_USAGE; /* getopt has said why */
+    }
+    if (!valid) {
+        fprintf(stderr, "ringfort: '%s' is not a value for this option\n", optarg);
+        return RF_EXIT_USAGE;
+    }
+    return -1;
+}
+
+/* The command with the most words that the line begins with. */
+static const struct rf_command *find_command(struct rf_cli *cli)
+{
+    char two[64] = "";
+    if (cli->n_words >= 2) {
+        snprintf(two, sizeof(two), "%.30s %.30s", cli->words[0], cli->words[1]);
+    }
+    for (int pass = 2; pass >= 1; pass--) {
+        for (int i = 0; i < rf_n_commands && cli->n_words >= pass; i++) {
+            if (strcmp(rf_commands[i].name, pass == 2 ? two : cli->words[0]) == 0) {
+                cli->words += pass;
+                cli->n_words -= pass;
+                return &rf_commands[i];
+            }
+        }
+    }
+    return NULL;
+}
+
+int main(int argc, char **argv)
+{
+    struct rf_cli cli = {
+        .url = env_or("RINGFORT_URL", "https://127.0.0.1:7443"),
+        .ca = env_or("RINGFORT_CA", NULL),
+        .token = env_or("RINGFORT_TOKEN", NULL),
+        .dir = env_or("RINGFORT_DEV_DIR", "/tmp/ringfort-dev"),
+        .nodes = 3,
+        .port = 7443,
+        .self = argv[0],
+    };
+    int option = 0;
+    while ((option = getopt_long(argc, argv, "o:hv", options, NULL)) != -1) {
+        int code = take_option(&cli, option);
+        if (code >= 0) {
+            return code;
+        }
+    }
+    cli.words = argv + optind;
+    cli.n_words = argc - optind;
+    if (cli.n_words == 0 || strcmp(cli.words[0], "help") == 0) {
+        print_help(cli.n_words == 0 ? stderr : stdout);
+        return cli.n_words == 0 ? RF_EXIT_USAGE : RF_EXIT_OK;
+    }
+    const struct rf_command *command = find_command(&cli);
+    if (command == NULL) {
+        fprintf(stderr, "ringfort: unknown command '%s'; see ringfort --help\n", cli.words[0]);
+        return RF_EXIT_USAGE;
+    }
+    if (cli.n_words < command->min || cli.n_words > command->max) {
+        fprintf(stderr, "usage: ringfort %s %s\n", command->name, command->words);
+        return RF_EXIT_USAGE;
+    }
+    return command->run(&cli);
+}

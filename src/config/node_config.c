@@ -1,0 +1,147 @@
+#include "config/node_config.h"
+
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+
+#define AT(field) (uint32_t)offsetof(struct rf_node_config, field)
+#define DAY_MS INT64_C(86400000)
+#define GIB (INT64_C(1) << 30)
+
+/* path, type, offset, min, max, default, choices, live, doc */
+const struct rf_setting rf_node_settings[] = {
+    {"version", RF_SET_VERSION, AT(version), 1, 1, NULL, NULL, false, "format of this file: 1"},
+    {"node.name", RF_SET_NAME, AT(node.name), 1, 63, NULL, NULL, false,
+     "unique name of the node; its certificate must carry it"},
+    {"node.rack", RF_SET_NAME, AT(node.rack), 1, 63, "r1", NULL, false,
+     "rack or zone, for rack-aware placement"},
+    {"node.data_dir", RF_SET_PATH, AT(node.data_dir), 1, RF_PATH_MAX, NULL, NULL, false,
+     "directory of this node's data"},
+    {"node.threads", RF_SET_INT, AT(node.threads), 0, 64, "0", NULL, false,
+     "request threads; 0: one per core"},
+    {"cluster.name", RF_SET_NAME, AT(cluster.name), 1, 63, NULL, NULL, false,
+     "name of the cluster; certificates carry it"},
+    {"cluster.seeds", RF_SET_ADDRESSES, AT(cluster.seeds), 0, 0, NULL, NULL, false,
+     "peer addresses asked at the first start"},
+    {"cluster.vnodes", RF_SET_INT, AT(cluster.vnodes), 1, 4096, "256", NULL, false,
+     "tokens of this node on the ring"},
+    {"cluster.gossip_interval", RF_SET_TIME, AT(cluster.gossip_interval_ms), 100, 60000, "1s", NULL,
+     false, "time between two gossip exchanges"},
+    {"cluster.dead_after", RF_SET_TIME, AT(cluster.dead_after_ms), 100, DAY_MS, "10s", NULL, false,
+     "a heartbeat frozen for so long makes a node suspect"},
+    {"cluster.hash_secret_file", RF_SET_PATH, AT(cluster.hash_secret_file), 1, RF_PATH_MAX, "",
+     NULL, false, "file whose bytes seed the hash of keys; the same on all nodes"},
+    {"listen.client", RF_SET_ADDRESS, AT(listen.client), 1, RF_ADDRESS_MAX, "0.0.0.0:7443", NULL,
+     false, "HTTPS for clients"},
+    {"listen.peer", RF_SET_ADDRESS, AT(listen.peer), 1, RF_ADDRESS_MAX, NULL, NULL, false,
+     "mutual TLS for peers"},
+    {"advertise.client", RF_SET_ADDRESS, AT(advertise.client), 1, RF_ADDRESS_MAX, "", NULL, false,
+     "client address told to others, when different"},
+    {"advertise.peer", RF_SET_ADDRESS, AT(advertise.peer), 1, RF_ADDRESS_MAX, "", NULL, false,
+     "peer address told to others, when different"},
+    {"tls.ca", RF_SET_PATH, AT(tls.ca), 1, RF_PATH_MAX, NULL, NULL, true, "CA certificate (PEM)"},
+    {"tls.cert", RF_SET_PATH, AT(tls.cert), 1, RF_PATH_MAX, NULL, NULL, true,
+     "this node's certificate (PEM), SAN URI ringfort://CLUSTER/node/NAME"},
+    {"tls.key", RF_SET_PATH, AT(tls.key), 1, RF_PATH_MAX, NULL, NULL, true, "its private key (PEM)"},
+    {"tls.client_cert", RF_SET_PATH, AT(tls.client_cert), 1, RF_PATH_MAX, "", NULL, true,
+     "another certificate for HTTPS"},
+    {"tls.client_key", RF_SET_PATH, AT(tls.client_key), 1, RF_PATH_MAX, "", NULL, true,
+     "its private key"},
+    {"auth", RF_SET_NONE_OR_MAP, AT(auth.none), 0, 0, "", NULL, false,
+     "`auth: none` opens the API to everyone"},
+    {"auth.tokens_file", RF_SET_PATH, AT(auth.tokens_file), 1, RF_PATH_MAX, "", NULL, true,
+     "bearer tokens and roles (YAML)"},
+    {"limits.max_value", RF_SET_SIZE, AT(limits.max_value_bytes), 0, 64 << 20, "8MiB", NULL, true,
+     "largest value"},
+    {"limits.request_timeout", RF_SET_TIME, AT(limits.request_timeout_ms), 100, 600000, "2s", NULL,
+     false, "how long a request waits for replicas"},
+    {"limits.max_connections", RF_SET_INT, AT(limits.max_connections), 1, 1000000, "10000", NULL,
+     true, "client connections of this node"},
+    {"limits.max_requests", RF_SET_INT, AT(limits.max_requests), 1, 65536, "4096", NULL, false,
+     "requests coordinated at a time, per thread"},
+    {"storage.memtable", RF_SET_SIZE, AT(storage.memtable_bytes), 64 << 10, 4 * GIB, "64MiB", NULL,
+     false, "a table's memtables are flushed above this"},
+    {"storage.memtable_total", RF_SET_SIZE, AT(storage.memtable_total_bytes), 256 << 10, 64 * GIB,
+     "256MiB", NULL, false, "all memtables of the node together"},
+    {"storage.wal_max", RF_SET_SIZE, AT(storage.wal_max_bytes), 1 << 20, 64 * GIB, "1GiB", NULL,
+     false, "write-ahead log of the node"},
+    {"storage.partitions", RF_SET_INT, AT(storage.partitions), 1, 256, "16", NULL, false,
+     "parts of this node's data, a power of two; fixed at the first start"},
+    {"storage.durability", RF_SET_CHOICE, AT(storage.durability), 0, 0, "group", "group", false,
+     "group: an acknowledged write is on disk (fdatasync)"},
+    {"storage.disk_reserve", RF_SET_PERCENT, AT(storage.disk_reserve), 0, 5000, "5%", NULL, true,
+     "writes are refused when less of the disk is free"},
+    {"repair.hint_window", RF_SET_TIME, AT(repair.hint_window_ms), 100, 30 * DAY_MS, "3h", NULL,
+     false, "hints older than this expire"},
+    {"repair.interval", RF_SET_TIME, AT(repair.interval_ms), 100, 30 * DAY_MS, "4h", NULL, false,
+     "time between two anti-entropy rounds"},
+    {"repair.bandwidth", RF_SET_RATE, AT(repair.bandwidth), 1 << 10, 64 * GIB, "50MiB/s", NULL,
+     true, "limit for repair streams"},
+    {"clock.max_ahead", RF_SET_TIME, AT(clock.max_ahead_ms), 1, 60000, "500ms", NULL, false,
+     "how far clocks of peers may be apart"},
+    {"clock.test_offset", RF_SET_TIME, AT(clock.test_offset_ms), -30 * DAY_MS, 30 * DAY_MS, "0",
+     NULL, false, "tests only: shifts this node's wall clock"},
+    {"log.level", RF_SET_CHOICE, AT(log.level), 0, 0, "info", "debug|info|warn|error", true,
+     "what is logged"},
+    {"log.format", RF_SET_CHOICE, AT(log.format), 0, 0, "logfmt", "logfmt", false, "logfmt"},
+    {"plugins.dir", RF_SET_PATH, AT(plugins.dir), 1, RF_PATH_MAX, "/usr/lib/ringfort/plugins",
+     NULL, false, "directory of plugin files"},
+    {"tables_dir", RF_SET_PATH, AT(tables_dir), 1, RF_PATH_MAX, "tables.d", NULL, false,
+     "directory of table files"},
+};
+const uint32_t rf_n_node_settings = sizeof(rf_node_settings) / sizeof(rf_node_settings[0]);
+
+static void place(struct rf_problems *problems, const struct rf_document *document,
+                  const char *section, const char *key, const char *text)
+{
+    const struct rf_tree *map = rf_tree_get(&document->root, section);
+    const struct rf_tree *entry = map == NULL ? NULL : rf_tree_get(map, key);
+    rf_problem_at(problems, document, entry == NULL ? 1 : entry->line,
+                  entry == NULL ? 1 : entry->column, "%s.%s: %s", section, key, text);
+}
+
+/* What no single row can say. */
+static void check_together(const struct rf_node_config *config, const struct rf_document *document,
+                           struct rf_problems *problems)
+{
+    if ((config->storage.partitions & (config->storage.partitions - 1)) != 0) {
+        place(problems, document, "storage", "partitions", "must be a power of two");
+    }
+    if (!config->auth.none && config->auth.tokens_file[0] == 0) {
+        rf_problem(problems,
+                   "%s: the key 'auth.tokens_file' is missing; to run open, write `auth: none`",
+                   document->path);
+    }
+    if (config->cluster.seeds.n == 0 && rf_tree_get(&document->root, "cluster") != NULL) {
+        place(problems, document, "cluster", "seeds", "at least one seed is needed");
+    }
+    if ((config->tls.client_cert[0] == 0) != (config->tls.client_key[0] == 0)) {
+        place(problems, document, "tls", "client_cert",
+              "client_cert and client_key come together");
+    }
+}
+
+struct rf_result rf_node_config_load(const char *path, struct rf_node_config *ret_config,
+                                     struct rf_problems *problems)
+{
+    struct rf_document    document;
+    uint32_t              before = problems->count;
+    struct rf_node_config config = {0};
+    if (rf_ok(rf_tree_load(path, &document, problems)) &&
+        rf_ok(rf_schema_apply(rf_node_settings, rf_n_node_settings, &document, &config,
+                              problems))) {
+        check_together(&config, &document, problems);
+    }
+    rf_document_free(&document);
+    if (problems->count != before) {
+        return rf_result(RF_CONFIG_INVALID);
+    }
+    if (config.advertise.client[0] == 0) {
+        memcpy(config.advertise.client, config.listen.client, sizeof(config.advertise.client));
+    }
+    if (config.advertise.peer[0] == 0) {
+        memcpy(config.advertise.peer, config.listen.peer, sizeof(config.advertise.peer));
+    }
+    *ret_config = config;
+    return rf_result(RF_OK);
+}

@@ -1,0 +1,93 @@
+#include "config/table_config.h"
+
+#include <stddef.h>
+
+#define AT(field) (uint32_t)offsetof(struct rf_table_config, field)
+#define DAY_MS INT64_C(86400000)
+#define GIB (INT64_C(1) << 30)
+
+/* path, type, offset, min, max, default, choices, live, doc */
+const struct rf_setting rf_table_settings[] = {
+    {"version", RF_SET_VERSION, AT(version), 1, 1, NULL, NULL, false, "format of this file: 1"},
+    {"table", RF_SET_NAME, AT(table), 1, 63, NULL, NULL, false, "name of the table"},
+    {"replication.n", RF_SET_INT, AT(n), 1, 16, "3", NULL, false, "copies of each item"},
+    {"replication.write_quorum", RF_SET_INT, AT(write_quorum), 1, 16, "2", NULL, true,
+     "acknowledgements that a write needs (W)"},
+    {"replication.read_quorum", RF_SET_INT, AT(read_quorum), 1, 16, "2", NULL, true,
+     "answers that a strong read needs (R)"},
+    {"replication.sloppy", RF_SET_BOOL, AT(sloppy), 0, 0, "false", NULL, true,
+     "hints count towards W"},
+    {"replication.weak", RF_SET_BOOL, AT(weak), 0, 0, "false", NULL, true,
+     "allows R + W <= N, which gives up strong reads"},
+    {"read_repair", RF_SET_CHOICE, AT(read_repair), 0, 0, "confirm", "confirm|background", true,
+     "does a strong read that met stale replicas wait for their repair"},
+    {"placement.plugin", RF_SET_NAME, AT(placement.plugin), 1, 63, "placement-simple", NULL, false,
+     "which nodes hold copies"},
+    {"placement.options", RF_SET_SUBTREE, AT(placement.options), 0, 0, "", NULL, false,
+     "declared by the plugin"},
+    {"conflict.plugin", RF_SET_NAME, AT(conflict.plugin), 1, 63, "conflict-lww", NULL, false,
+     "which version survives"},
+    {"conflict.options", RF_SET_SUBTREE, AT(conflict.options), 0, 0, "", NULL, true,
+     "declared by the plugin"},
+    {"compaction.plugin", RF_SET_NAME, AT(compaction.plugin), 1, 63, "compaction-stl", NULL, true,
+     "which files are merged"},
+    {"compaction.options", RF_SET_SUBTREE, AT(compaction.options), 0, 0, "", NULL, true,
+     "declared by the plugin"},
+    {"durability", RF_SET_CHOICE, AT(durability), 0, 0, "group", "group", true,
+     "group: an acknowledged write is on disk (fdatasync)"},
+    {"compression", RF_SET_CHOICE, AT(compression), 0, 0, "lz4", "none|lz4", true,
+     "of blocks on disk"},
+    {"ttl", RF_SET_TIME, AT(ttl_ms), 1000, 3650 * DAY_MS, "", NULL, true,
+     "default time to live; none when absent"},
+    {"max_ttl", RF_SET_TIME, AT(max_ttl_ms), 1000, 3650 * DAY_MS, "", NULL, true,
+     "every item expires within it"},
+    {"tombstone_grace", RF_SET_TIME, AT(tombstone_grace_ms), 1000, 3650 * DAY_MS, "10d", NULL, true,
+     "how long a tombstone is kept at least"},
+    {"row_cache", RF_SET_SIZE, AT(row_cache_bytes), 0, 64 * GIB, "0", NULL, true,
+     "memory for cached rows per node; 0: off"},
+    {"bloom_bits_per_key", RF_SET_INT, AT(bloom_bits_per_key), 0, 32, "10", NULL, true,
+     "size of Bloom filters; 0: none"},
+    {"default_consistency", RF_SET_CHOICE, AT(default_consistency), 0, 0, "eventual",
+     "eventual|strong", true, "of reads that do not say"},
+};
+const uint32_t rf_n_table_settings = sizeof(rf_table_settings) / sizeof(rf_table_settings[0]);
+
+/* What no single row can say. */
+static void check_together(const struct rf_table_config *config, const struct rf_document *document,
+                           struct rf_problems *problems)
+{
+    const struct rf_tree *place = rf_tree_get(&document->root, "replication");
+    uint32_t              line = place == NULL ? 1 : place->line;
+    uint32_t              column = place == NULL ? 1 : place->column;
+    if (config->write_quorum > config->n || config->read_quorum > config->n) {
+        rf_problem_at(problems, document, line, column,
+                      "replication: a quorum above n = %lld can never be met",
+                      (long long)config->n);
+    } else if (config->read_quorum + config->write_quorum <= config->n && !config->weak) {
+        rf_problem_at(problems, document, line, column,
+                      "replication: read_quorum + write_quorum must be above n, or strong reads "
+                      "may miss writes; to accept that, write `weak: true`");
+    }
+    if (config->max_ttl_ms != 0 && config->ttl_ms > config->max_ttl_ms) {
+        const struct rf_tree *ttl = rf_tree_get(&document->root, "ttl");
+        rf_problem_at(problems, document, ttl->line, ttl->column, "ttl: above max_ttl");
+    }
+}
+
+struct rf_result rf_table_config_load(const char *path, struct rf_table_config *ret_config,
+                                      struct rf_document *ret_document,
+                                      struct rf_problems *problems)
+{
+    uint32_t               before = problems->count;
+    struct rf_table_config config = {0};
+    if (rf_ok(rf_tree_load(path, ret_document, problems)) &&
+        rf_ok(rf_schema_apply(rf_table_settings, rf_n_table_settings, ret_document, &config,
+                              problems))) {
+        check_together(&config, ret_document, problems);
+    }
+    if (problems->count != before) {
+        return rf_result(RF_CONFIG_INVALID);
+    }
+    *ret_config = config;
+    return rf_result(RF_OK);
+}

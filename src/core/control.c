@@ -1,0 +1,430 @@
+#include "core/control.h"
+
+#include "base/hash.h"
+#include "base/mem.h"
+#include "core/control_private.h"
+
+#define STATE_FORMAT 1u
+#define CLUSTER_KEY "cluster"
+
+/* ---- The member table --------------------------------------------------------------------- */
+
+static uint32_t lower_bound(const struct rf_control *control, const char *name)
+{
+    uint32_t low = 0;
+    uint32_t high = control->n;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if (strcmp(control->entries[middle].member.name, name) < 0) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return low;
+}
+
+struct rf_node_entry *rf_control_by_name(struct rf_control *control, const char *name)
+{
+    uint32_t at = lower_bound(control, name);
+    bool     found = at < control->n && strcmp(control->entries[at].member.name, name) == 0;
+    return found ? &control->entries[at] : NULL;
+}
+
+struct rf_node_entry *rf_control_by_node(struct rf_control *control, uint64_t node)
+{
+    for (uint32_t i = 0; i < control->n; i++) {
+        if (control->entries[i].member.node == node) {
+            return &control->entries[i];
+        }
+    }
+    return NULL;
+}
+
+static struct rf_node_entry *insert_entry(struct rf_control *control, const char *name)
+{
+    if (control->n == RF_MEMBERS_MAX) {
+        return NULL;
+    }
+    if (control->n == control->cap) {
+        uint32_t              cap = control->cap == 0 ? 8 : control->cap * 2;
+        struct rf_node_entry *grown =
+            rf_mem_realloc(control->entries, sizeof(struct rf_node_entry) * cap);
+        if (grown == NULL) {
+            return NULL;
+        }
+        control->entries = grown;
+        control->cap = cap;
+    }
+    uint32_t at = lower_bound(control, name);
+    memmove(&control->entries[at + 1], &control->entries[at],
+            sizeof(struct rf_node_entry) * (control->n - at));
+    control->n++;
+    if (control->self != RF_NO_MEMBER && control->self >= at) {
+        control->self++;
+    }
+    control->entries[at] = (struct rf_node_entry){.alive = true};
+    return &control->entries[at];
+}
+
+static void remember_recent(struct rf_control *control, uint64_t node)
+{
+    uint32_t keep = 0;
+    for (uint32_t i = 0; i < control->n_recent; i++) {
+        if (control->recent[i] != node) {
+            control->recent[keep++] = control->recent[i];
+        }
+    }
+    if (keep == RF_RECENT_MAX) {
+        memmove(control->recent, control->recent + 1, sizeof(uint64_t) * --keep);
+    }
+    control->recent[keep] = node;
+    control->n_recent = keep + 1;
+}
+
+static bool is_newer(const struct rf_member *a, const struct rf_member *b)
+{
+    return a->generation != b->generation ? a->generation > b->generation
+                                          : a->version > b->version;
+}
+
+bool rf_control_merge(struct rf_control *control, const struct rf_member *member,
+                      uint64_t heartbeat)
+{
+    struct rf_node_entry *entry = rf_control_by_name(control, member->name);
+    bool                  own = member->node == control->config.self.node;
+    if (entry != NULL && entry->member.node != member->node) {
+        return false;
+    }
+    if (entry != NULL && !is_newer(member, &entry->member)) {
+        if (!own && member->generation == entry->member.generation) {
+            rf_control_beat(control, entry, heartbeat);
+        }
+        return true;
+    }
+    bool restarted = entry == NULL || entry->member.generation != member->generation;
+    if (entry == NULL) {
+        entry = insert_entry(control, member->name);
+        if (entry == NULL) {
+            return false;
+        }
+    } else {
+        control->set_hash -= entry->hash;
+    }
+    entry->member = *member;
+    if (own) {
+        /* What others know of us may be older or newer than what we are: state comes from the
+         * cluster, everything else from our own configuration, and the version goes above. */
+        uint8_t  state = member->state;
+        uint64_t version = member->version;
+        entry->member = control->config.self;
+        entry->member.state = state;
+        entry->member.version = version + 1;
+        control->self = (uint32_t)(entry - control->entries);
+    }
+    entry->hash = rf_member_hash(&entry->member);
+    control->set_hash += entry->hash;
+    if (restarted && !own) {
+        entry->heartbeat = 0;
+        rf_control_beat(control, entry, heartbeat + 1);
+    }
+    remember_recent(control, member->node);
+    control->dirty = true;
+    return true;
+}
+
+void rf_control_beat(struct rf_control *control, struct rf_node_entry *entry, uint64_t heartbeat)
+{
+    if (heartbeat <= entry->heartbeat || entry->member.node == control->config.self.node) {
+        return;
+    }
+    entry->heartbeat = heartbeat;
+    entry->changed_at_us = control->now.mono_us;
+    entry->probe = RF_PROBE_NONE;
+    if (!entry->alive) {
+        rf_control_set_alive(control, entry, true);
+    }
+}
+
+void rf_control_set_alive(struct rf_control *control, struct rf_node_entry *entry, bool alive)
+{
+    entry->alive = alive;
+    struct rf_effect *effect = rf_effect_add(control->out, RF_FX_ALIVE);
+    effect->node = entry->member.node;
+    effect->as.up = alive;
+}
+
+uint64_t rf_control_cluster(const struct rf_control *control)
+{
+    return control->cluster;
+}
+
+uint32_t rf_control_n_members(const struct rf_control *control)
+{
+    return control->n;
+}
+
+const struct rf_member *rf_control_member(const struct rf_control *control, uint32_t index)
+{
+    rf_assert(index < control->n);
+    return &control->entries[index].member;
+}
+
+bool rf_control_alive(const struct rf_control *control, uint32_t index)
+{
+    rf_assert(index < control->n);
+    return control->entries[index].alive;
+}
+
+/* ---- Messages ----------------------------------------------------------------------------- */
+
+struct rf_buf *rf_control_body(struct rf_control *control)
+{
+    uint32_t max = sizeof(control->scratch) / sizeof(control->scratch[0]);
+    if (control->n_scratch == max) {
+        return NULL;
+    }
+    struct rf_buf *body = &control->scratch[control->n_scratch++];
+    rf_buf_clear(body);
+    return body;
+}
+
+static void fill_message(struct rf_control *control, struct rf_message *message,
+                         enum rf_message_kind kind, const struct rf_buf *body)
+{
+    message->kind = kind;
+    message->request_id = RF_CONTROL_SHARD;
+    message->wall_ms = control->now.wall_ms;
+    message->hlc = rf_hlc_make(control->now.wall_ms, 0);
+    if (body != NULL && !body->failed) {
+        message->body = rf_buf_slice(body);
+    }
+}
+
+struct rf_message *rf_control_send(struct rf_control *control, uint64_t node,
+                                   enum rf_message_kind kind, const struct rf_buf *body)
+{
+    struct rf_effect *effect = rf_effect_add(control->out, RF_FX_SEND);
+    effect->node = node;
+    fill_message(control, &effect->as.message, kind, body);
+    return &effect->as.message;
+}
+
+struct rf_message *rf_control_answer(struct rf_control *control, const struct rf_message *request,
+                                     enum rf_message_kind kind, const struct rf_buf *body)
+{
+    struct rf_effect *effect = rf_effect_add(control->out, RF_FX_ANSWER);
+    fill_message(control, &effect->as.message, kind, body);
+    effect->as.message.link = request->link;
+    return &effect->as.message;
+}
+
+/* ---- Durable state ------------------------------------------------------------------------ */
+
+static void encode_state(const struct rf_control *control, struct rf_buf *buf)
+{
+    rf_put_u8(buf, STATE_FORMAT);
+    rf_put_u64(buf, control->cluster);
+    rf_put_u32(buf, control->n);
+    for (uint32_t i = 0; i < control->n; i++) {
+        rf_member_encode(buf, &control->entries[i].member);
+    }
+}
+
+static struct rf_result decode_state(struct rf_control *control, struct rf_slice state)
+{
+    struct rf_reader reader = rf_reader(state);
+    if (rf_get_u8(&reader) != STATE_FORMAT) {
+        return rf_result(RF_CORRUPT);
+    }
+    control->cluster = rf_get_u64(&reader);
+    uint32_t n = rf_get_u32(&reader);
+    for (uint32_t i = 0; i < n; i++) {
+        struct rf_member member = {0};
+        RF_TRY(rf_member_decode(&reader, &member));
+        struct rf_node_entry *entry = insert_entry(control, member.name);
+        if (entry == NULL) {
+            return rf_result(RF_NO_MEMORY);
+        }
+        if (member.node == control->config.self.node) {
+            uint8_t state_before = member.state;
+            member = control->config.self;
+            member.state = state_before;
+            control->self = (uint32_t)(entry - control->entries);
+        }
+        entry->member = member;
+        entry->hash = rf_member_hash(&member);
+        control->set_hash += entry->hash;
+    }
+    return rf_result(reader.bad ? RF_CORRUPT : RF_OK);
+}
+
+/* The member set changed: hosts build a new view, and the set goes to disk. */
+static void publish(struct rf_control *control)
+{
+    control->dirty = false;
+    rf_effect_add(control->out, RF_FX_PUBLISH);
+    struct rf_buf encoded = {0};
+    encode_state(control, &encoded);
+    size_t          key_size = sizeof(CLUSTER_KEY) - 1;
+    struct rf_blob *blob = encoded.failed ? NULL : rf_blob_new(key_size + encoded.size);
+    if (blob != NULL) {
+        memcpy(blob->data, CLUSTER_KEY, key_size);
+        memcpy(blob->data + key_size, encoded.data, encoded.size);
+        struct rf_effect *effect = rf_effect_add(control->out, RF_FX_STORE);
+        struct rf_slice   key = rf_slice(blob->data, key_size);
+        effect->as.store = (struct rf_store_op){
+            .kind = RF_STORE_APPLY,
+            .mode = RF_APPLY_MERGE,
+            .tag = RF_CONTROL_SHARD,
+            .table = RF_TABLE_META,
+            .token = rf_ring_token(0, key),
+            .row = {.version = {rf_hlc_make(control->now.wall_ms, 0) + control->config.self.generation, 1},
+                    .key = key,
+                    .value = rf_slice(blob->data + key_size, encoded.size),
+                    .blob = blob},
+        };
+    }
+    rf_buf_fini(&encoded);
+}
+
+/* ---- Life and steps ----------------------------------------------------------------------- */
+
+struct rf_result rf_control_new(const struct rf_control_config *config,
+                                struct rf_control **ret_control)
+{
+    rf_assert(config->n_seeds <= RF_SEEDS_MAX);
+    rf_assert(config->self.node != 0 && (config->self.node & 0xff) == 0);
+    struct rf_control *control = RF_NEW(struct rf_control);
+    if (control == NULL) {
+        return rf_result(RF_NO_MEMORY);
+    }
+    control->magic = RF_CONTROL_MAGIC;
+    control->config = *config;
+    control->config.state = rf_slice(NULL, 0);
+    control->self = RF_NO_MEMBER;
+    control->rng.state = config->rng_seed;
+    if (config->state.size != 0) {
+        struct rf_result decoded = decode_state(control, config->state);
+        if (!rf_ok(decoded)) {
+            rf_control_free(control);
+            return decoded;
+        }
+        control->dirty = control->cluster != 0;
+    }
+    *ret_control = control;
+    return rf_result(RF_OK);
+}
+
+void rf_control_free(struct rf_control *control)
+{
+    if (control == NULL) {
+        return;
+    }
+    rf_assert(control->magic == RF_CONTROL_MAGIC);
+    for (uint32_t i = 0; i < sizeof(control->scratch) / sizeof(control->scratch[0]); i++) {
+        rf_buf_fini(&control->scratch[i]);
+    }
+    rf_mem_free(control->entries);
+    control->magic = 0;
+    rf_mem_free(control);
+}
+
+static void on_message(struct rf_control *control, const struct rf_message *message)
+{
+    switch (message->kind) {
+    case RF_MSG_FORM_ASK:
+        rf_forming_ask(control, message);
+        break;
+    case RF_MSG_FORM_SAY:
+        rf_forming_say(control, message);
+        break;
+    case RF_MSG_GOSSIP_SYN:
+    case RF_MSG_GOSSIP_ACK:
+    case RF_MSG_GOSSIP_DELTA:
+        rf_gossip_message(control, message);
+        break;
+    case RF_MSG_PROBE:
+    case RF_MSG_PROBE_ACK:
+        rf_detector_message(control, message);
+        break;
+    case RF_MSG_HELLO:
+    case RF_MSG_WRITE:
+    case RF_MSG_WRITE_ACK:
+    case RF_MSG_READ:
+    case RF_MSG_READ_ACK:
+    case RF_MSG_HINT:
+    case RF_MSG_HINT_ACK:
+        break;
+    default:
+        rf_unreachable();
+    }
+}
+
+static void round_if_due(struct rf_control *control)
+{
+    if (control->now.mono_us < control->next_round_us) {
+        return;
+    }
+    if (control->cluster == 0) {
+        control->next_round_us = control->now.mono_us + RF_FORM_INTERVAL_US;
+        rf_forming_round(control);
+        return;
+    }
+    control->next_round_us = control->now.mono_us + control->config.gossip_interval_us;
+    if (control->self != RF_NO_MEMBER) {
+        control->entries[control->self].heartbeat++;
+    }
+    rf_gossip_round(control);
+    rf_detector_round(control);
+}
+
+struct rf_result rf_control_step(struct rf_control *control, const struct rf_event *events,
+                                 uint32_t n_events, struct rf_effects *ret_effects)
+{
+    rf_assert(control->magic == RF_CONTROL_MAGIC);
+    rf_assert(ret_effects->max >= RF_EFFECTS_MIN);
+    control->out = ret_effects;
+    control->n_scratch = 0;
+    ret_effects->n = 0;
+    ret_effects->consumed = 0;
+    /* One message per step: bodies are views into `scratch`, and one message causes at most two. */
+    for (uint32_t i = 0; i < n_events && i == 0; i++) {
+        control->now = events[i].now;
+        if (events[i].kind == RF_EV_MESSAGE) {
+            on_message(control, &events[i].as.message);
+        }
+        ret_effects->consumed++;
+    }
+    round_if_due(control);
+    if (control->dirty && control->cluster != 0) {
+        publish(control);
+    }
+    ret_effects->wake_at_us = control->next_round_us;
+    control->out = NULL;
+    return rf_result(ret_effects->consumed < n_events ? RF_MORE : RF_OK);
+}
+
+uint64_t rf_control_digest(const struct rf_control *control)
+{
+    uint64_t digest = control->set_hash ^ control->cluster;
+    for (uint32_t i = 0; i < control->n; i++) {
+        uint64_t facts[2] = {control->entries[i].heartbeat, control->entries[i].alive};
+        digest = rf_hash64(rf_slice(facts, sizeof(facts)), digest);
+    }
+    return digest;
+}
+
+void rf_control_check(const struct rf_control *control)
+{
+    rf_assert(control->magic == RF_CONTROL_MAGIC);
+    uint64_t hash = 0;
+    for (uint32_t i = 0; i < control->n; i++) {
+        rf_assert(i == 0 || strcmp(control->entries[i - 1].member.name,
+                                   control->entries[i].member.name) < 0);
+        hash += control->entries[i].hash;
+    }
+    rf_assert(hash == control->set_hash);
+    rf_assert(control->self == RF_NO_MEMBER ||
+              control->entries[control->self].member.node == control->config.self.node);
+}

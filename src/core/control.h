@@ -1,0 +1,53 @@
+/* The control machine: first start of a cluster, membership by gossip, failure detection. One per
+ * node, on a thread that serves no requests; deterministic, without I/O.
+ *
+ * Gossip: anti-entropy of member entries with digests and deltas (van Renesse et al., Efficient
+ * Reconciliation and Flow Control for Anti-Entropy Protocols, 2008), heartbeat counters as in the
+ * gossip-style failure detection of van Renesse et al. 1998. No wall clocks are compared. */
+#ifndef RF_CORE_CONTROL_H
+#define RF_CORE_CONTROL_H
+
+#include "core/event.h"
+
+#define RF_SEEDS_MAX 32u
+
+struct rf_control;
+
+/* What a node knows of its cluster; durable (RF_TABLE_META, key "cluster"). */
+struct rf_cluster_state {
+    uint64_t          cluster; /* random id; 0: not part of one yet */
+    uint32_t          n_members;
+    struct rf_member *members;
+};
+
+struct rf_control_config {
+    struct rf_member self; /* name, rack, addresses, vnodes, node, generation */
+    const char      *seeds[RF_SEEDS_MAX]; /* addresses; borrowed for the machine's life */
+    uint32_t         n_seeds;
+    uint64_t         gossip_interval_us;
+    uint64_t         dead_after_us;
+    uint64_t         rng_seed;
+    struct rf_slice  state; /* encoded rf_cluster_state of the last run; empty at first start */
+};
+
+/* Returns RF_OK, RF_CORRUPT (state) or RF_NO_MEMORY. */
+RF_CHECKED struct rf_result rf_control_new(const struct rf_control_config *config,
+                                           struct rf_control **ret_control);
+void rf_control_free(struct rf_control *control);
+
+/* As rf_shard_step. May allocate when membership changes. */
+RF_CHECKED struct rf_result rf_control_step(struct rf_control *control,
+                                            const struct rf_event *events, uint32_t n_events,
+                                            struct rf_effects *ret_effects);
+
+/* 0 until the node is part of a cluster. The ring's hash seed derives from it. */
+uint64_t rf_control_cluster(const struct rf_control *control);
+/* Members by name, as of the last RF_FX_PUBLISH or later. Borrowed until the next step. */
+uint32_t                rf_control_n_members(const struct rf_control *control);
+const struct rf_member *rf_control_member(const struct rf_control *control, uint32_t index);
+bool                    rf_control_alive(const struct rf_control *control, uint32_t index);
+
+uint64_t rf_control_digest(const struct rf_control *control);
+void     rf_control_check(const struct rf_control *control);
+
+#endif

@@ -1,0 +1,95 @@
+/* Inside of the control machine: control.c (events, member table), forming.c (first start),
+ * gossip.c (exchange), detector.c (failure detection), member_codec.c. */
+#ifndef RF_CORE_CONTROL_PRIVATE_H
+#define RF_CORE_CONTROL_PRIVATE_H
+
+#include "base/assert.h"
+#include "base/rng.h"
+#include "core/control.h"
+#include "core/shard.h"
+#include "format/codec.h"
+
+#define RF_CONTROL_MAGIC 0x4354524cu
+#define RF_RECENT_MAX 8u            /* changed entries that ride along with every exchange */
+#define RF_FORM_INTERVAL_US 100000u /* asking the seeds while not part of a cluster */
+#define RF_PROBE_HELPERS 2u         /* indirect probes before a death (SWIM, Das et al. 2002) */
+
+enum rf_probe_state { RF_PROBE_NONE, RF_PROBE_WAITING };
+
+struct rf_node_entry {
+    struct rf_member member;
+    uint64_t         hash; /* of the encoded member: summed up in set_hash */
+    uint64_t         heartbeat;
+    uint64_t         changed_at_us; /* when the heartbeat last moved, by our monotonic clock */
+    uint64_t         probe_until_us;
+    uint8_t          probe; /* enum rf_probe_state */
+    bool             alive;
+};
+
+/* What a seed said at first start. */
+struct rf_seed_answer {
+    bool             answered;
+    bool             is_self;
+    struct rf_member member;
+};
+
+struct rf_control {
+    uint32_t                 magic;
+    struct rf_control_config config;
+    struct rf_time           now;
+    struct rf_rng            rng;
+    uint64_t                 cluster;
+    uint64_t                 set_hash; /* equal member sets, equal hash; heartbeats not included */
+    struct rf_node_entry    *entries;  /* sorted by name */
+    uint32_t                 n, cap;
+    uint32_t                 self; /* index of our own entry; RF_NO_MEMBER before admission */
+    uint64_t                 recent[RF_RECENT_MAX]; /* node ids of entries that changed last */
+    uint32_t                 n_recent;
+    struct rf_seed_answer    seeds[RF_SEEDS_MAX];
+    uint64_t                 next_round_us;
+    bool                     dirty;     /* member set changed: publish and store */
+    bool                     publishing; /* dirty when this step began handling it */
+    char                     refused[192];
+    struct rf_buf            scratch[8]; /* bodies of this step's messages */
+    uint32_t                 n_scratch;
+    struct rf_effects       *out;
+};
+
+/* --- control.c: the member table */
+struct rf_node_entry *rf_control_by_name(struct rf_control *control, const char *name);
+struct rf_node_entry *rf_control_by_node(struct rf_control *control, uint64_t node);
+/* Takes in an entry if it is new or newer. Keeps the table sorted; entries may move. False when a
+ * member of that name but another id is known (the caller decides), or without memory. */
+bool rf_control_merge(struct rf_control *control, const struct rf_member *member,
+                      uint64_t heartbeat);
+/* A heartbeat of a known node: marks it alive when it moved. */
+void rf_control_beat(struct rf_control *control, struct rf_node_entry *entry, uint64_t heartbeat);
+void rf_control_set_alive(struct rf_control *control, struct rf_node_entry *entry, bool alive);
+/* An empty body buffer for a message of this step; NULL when this step has used them all up. */
+struct rf_buf *rf_control_body(struct rf_control *control);
+struct rf_message *rf_control_send(struct rf_control *control, uint64_t node,
+                                   enum rf_message_kind kind, const struct rf_buf *body);
+struct rf_message *rf_control_answer(struct rf_control *control, const struct rf_message *request,
+                                     enum rf_message_kind kind, const struct rf_buf *body);
+
+/* --- member_codec.c */
+void                        rf_member_encode(struct rf_buf *buf, const struct rf_member *member);
+RF_CHECKED struct rf_result rf_member_decode(struct rf_reader *reader, struct rf_member *ret_member);
+uint64_t                    rf_member_hash(const struct rf_member *member);
+
+/* --- forming.c */
+void rf_forming_round(struct rf_control *control);
+void rf_forming_ask(struct rf_control *control, const struct rf_message *message);
+void rf_forming_say(struct rf_control *control, const struct rf_message *message);
+
+/* --- gossip.c */
+void rf_gossip_round(struct rf_control *control);
+void rf_gossip_message(struct rf_control *control, const struct rf_message *message);
+void rf_gossip_put_all(struct rf_control *control, struct rf_buf *body);
+bool rf_gossip_take_entries(struct rf_control *control, struct rf_reader *reader, uint32_t n);
+
+/* --- detector.c */
+void rf_detector_round(struct rf_control *control);
+void rf_detector_message(struct rf_control *control, const struct rf_message *message);
+
+#endif

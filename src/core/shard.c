@@ -1,0 +1,608 @@
+#include "core/shard.h"
+
+#include "base/hash.h"
+#include "base/mem.h"
+#include "core/shard_private.h"
+
+/* Most effects that one event can cause: a view change or a broken link touches many slots, and is
+ * handled in portions by the caller's RF_MORE loop through `sweep`. 3 x 16 replicas and a reply. */
+#define EFFECTS_PER_EVENT (3u * RF_REPLICAS_MAX + 4u)
+
+/* Ids: shard (8) | service flag (1) | attempt (7) | slot (16) | generation (32). */
+#define ID_SERVICE (1u << 8)
+#define CEILING_TAG(shard) ((uint64_t)(shard) | UINT64_C(0xffffffffffff0000))
+
+static uint64_t make_id(const struct rf_shard *shard, bool service, uint8_t attempt, uint32_t index,
+                        uint32_t generation)
+{
+    return (uint64_t)generation << 32 | (uint64_t)index << 16 | (uint64_t)(attempt & 0x7f) << 9 |
+           (service ? ID_SERVICE : 0) | shard->config.shard;
+}
+
+uint64_t rf_slot_id(const struct rf_shard *shard, const struct rf_slot *slot)
+{
+    return make_id(shard, false, slot->attempt, (uint32_t)(slot - shard->slots), slot->generation);
+}
+
+static struct rf_slot *slot_by_id(struct rf_shard *shard, uint64_t id)
+{
+    uint32_t index = (uint32_t)(id >> 16) & 0xffff;
+    if ((id & ID_SERVICE) != 0 || index >= shard->config.max_requests) {
+        return NULL;
+    }
+    struct rf_slot *slot = &shard->slots[index];
+    return slot->state != RF_SLOT_FREE && rf_slot_id(shard, slot) == id ? slot : NULL;
+}
+
+/* ---- Life --------------------------------------------------------------------------------- */
+
+static void link_free_lists(struct rf_shard *shard)
+{
+    const struct rf_shard_config *config = &shard->config;
+    for (uint32_t i = 0; i < config->max_requests; i++) {
+        shard->slots[i].next = i + 1 < config->max_requests ? i + 1 : RF_NO_SLOT;
+    }
+    for (uint32_t i = 0; i < config->max_replica_ops; i++) {
+        shard->services[i].next = i + 1 < config->max_replica_ops ? i + 1 : RF_NO_SLOT;
+    }
+    shard->oldest = RF_NO_SLOT;
+    shard->youngest = RF_NO_SLOT;
+}
+
+struct rf_result rf_shard_new(const struct rf_shard_config *config, struct rf_shard **ret_shard)
+{
+    rf_assert(config->max_requests >= 1 && config->max_requests <= 65536);
+    rf_assert(config->max_replica_ops >= 1 && config->max_replica_ops <= 65536);
+    rf_assert(config->shard < RF_CONTROL_SHARD);
+    rf_assert((config->node & 0xff) == 0 && config->node != 0);
+    struct rf_shard *shard = RF_NEW(struct rf_shard);
+    if (shard == NULL) {
+        return rf_result(RF_NO_MEMORY);
+    }
+    shard->magic = RF_SHARD_MAGIC;
+    shard->config = *config;
+    shard->self = RF_NO_MEMBER;
+    shard->rng.state = config->rng_seed;
+    rf_hlc_init(&shard->clock, config->hlc_ceiling, config->max_ahead_ms);
+    char key[] = "ceiling/000";
+    key[8] = (char)('0' + config->shard / 100);
+    key[9] = (char)('0' + config->shard / 10 % 10);
+    key[10] = (char)('0' + config->shard % 10);
+    shard->ceiling_key = rf_blob_copy(rf_slice_str(key));
+    shard->slots = RF_NEW_ARRAY(struct rf_slot, config->max_requests);
+    shard->services = RF_NEW_ARRAY(struct rf_service, config->max_replica_ops);
+    shard->peers = RF_NEW_ARRAY(struct rf_peer, RF_MEMBERS_MAX);
+    if (shard->ceiling_key == NULL || shard->slots == NULL || shard->services == NULL ||
+        shard->peers == NULL) {
+        rf_shard_free(shard);
+        return rf_result(RF_NO_MEMORY);
+    }
+    link_free_lists(shard);
+    *ret_shard = shard;
+    return rf_result(RF_OK);
+}
+
+static void drop_rows(struct rf_slot *slot)
+{
+    rf_blob_drop(slot->op.row.blob);
+    for (uint32_t r = 0; r < RF_REPLICAS_MAX; r++) {
+        rf_blob_drop(slot->replicas[r].row.blob);
+        slot->replicas[r].row.blob = NULL;
+    }
+    slot->op.row.blob = NULL;
+    rf_view_drop(slot->view);
+    slot->view = NULL;
+}
+
+void rf_shard_free(struct rf_shard *shard)
+{
+    if (shard == NULL) {
+        return;
+    }
+    rf_assert(shard->magic == RF_SHARD_MAGIC);
+    for (uint32_t i = 0; shard->slots != NULL && i < shard->config.max_requests; i++) {
+        drop_rows(&shard->slots[i]);
+    }
+    rf_view_drop(shard->view);
+    rf_blob_drop(shard->ceiling_key);
+    rf_mem_free(shard->slots);
+    rf_mem_free(shard->services);
+    rf_mem_free(shard->peers);
+    shard->magic = 0;
+    rf_mem_free(shard);
+}
+
+const struct rf_view *rf_shard_view(const struct rf_shard *shard)
+{
+    return shard->view;
+}
+
+bool rf_shard_alive(const struct rf_shard *shard, uint16_t member)
+{
+    return !shard->peers[member].dead;
+}
+
+struct rf_shard_stats rf_shard_stats(const struct rf_shard *shard)
+{
+    return shard->stats;
+}
+
+/* ---- Slots -------------------------------------------------------------------------------- */
+
+static void list_append(struct rf_shard *shard, struct rf_slot *slot)
+{
+    uint32_t index = (uint32_t)(slot - shard->slots);
+    slot->next = RF_NO_SLOT;
+    slot->previous = shard->youngest;
+    if (shard->youngest == RF_NO_SLOT) {
+        shard->oldest = index;
+    } else {
+        shard->slots[shard->youngest].next = index;
+    }
+    shard->youngest = index;
+}
+
+static void list_remove(struct rf_shard *shard, struct rf_slot *slot)
+{
+    if (slot->previous == RF_NO_SLOT) {
+        shard->oldest = slot->next;
+    } else {
+        shard->slots[slot->previous].next = slot->next;
+    }
+    if (slot->next == RF_NO_SLOT) {
+        shard->youngest = slot->previous;
+    } else {
+        shard->slots[slot->next].previous = slot->previous;
+    }
+}
+
+static struct rf_slot *slot_acquire(struct rf_shard *shard)
+{
+    if (shard->free_slot == RF_NO_SLOT) {
+        return NULL;
+    }
+    struct rf_slot *slot = &shard->slots[shard->free_slot];
+    rf_assert(slot->state == RF_SLOT_FREE);
+    shard->free_slot = slot->next;
+    slot->state = RF_SLOT_RUNNING;
+    slot->attempt = 0;
+    slot->acks = 0;
+    slot->superseded = false;
+    slot->deadline_us = shard->now.mono_us + shard->config.request_timeout_us;
+    list_append(shard, slot);
+    shard->stats.in_flight++;
+    return slot;
+}
+
+void rf_slot_release(struct rf_shard *shard, struct rf_slot *slot)
+{
+    rf_assert(slot->state == RF_SLOT_ANSWERED);
+    list_remove(shard, slot);
+    drop_rows(slot);
+    slot->state = RF_SLOT_FREE;
+    slot->generation++;
+    slot->next = shard->free_slot;
+    shard->free_slot = (uint32_t)(slot - shard->slots);
+    shard->stats.in_flight--;
+}
+
+void rf_slot_reply(struct rf_shard *shard, struct rf_slot *slot, enum rf_rc rc,
+                   const struct rf_row *row)
+{
+    rf_assert(slot->state == RF_SLOT_RUNNING || slot->state == RF_SLOT_WAIT_CLOCK);
+    slot->state = RF_SLOT_ANSWERED;
+    struct rf_effect *effect = rf_effect_add(shard->out, RF_FX_REPLY);
+    effect->as.reply = (struct rf_reply){
+        .client = slot->op.client,
+        .rc = rc,
+        .outcome_unknown = rc == RF_REPLICA_TIMEOUT,
+        .superseded = slot->superseded,
+        .acked = slot->acks,
+        .needed = slot->needed,
+    };
+    if (row != NULL) {
+        effect->as.reply.row = *row;
+        rf_blob_take(row->blob);
+    }
+}
+
+struct rf_replica *rf_slot_replica(struct rf_slot *slot, uint64_t node)
+{
+    for (uint32_t r = 0; r < slot->n; r++) {
+        if (slot->replicas[r].node == node) {
+            return &slot->replicas[r];
+        }
+    }
+    return NULL;
+}
+
+static bool fill_replicas(struct rf_shard *shard, struct rf_slot *slot)
+{
+    const uint16_t *members = rf_view_replicas(slot->view, slot->table, slot->token);
+    uint32_t        live = 0;
+    slot->n = slot->table->n_placed;
+    for (uint32_t r = 0; r < slot->n; r++) {
+        bool dead = shard->peers[members[r]].dead;
+        slot->replicas[r] = (struct rf_replica){
+            .node = slot->view->ring->members[members[r]].node,
+            .state = dead ? RF_REPLICA_DOWN : RF_REPLICA_UNASKED,
+        };
+        live += !dead;
+    }
+    return live >= slot->needed;
+}
+
+static void start_request(struct rf_shard *shard, const struct rf_client_op *op)
+{
+    bool                   read = op->kind == RF_CLIENT_GET;
+    const struct rf_table *table =
+        shard->view == NULL ? NULL : rf_view_table_by_id(shard->view, op->table);
+    struct rf_slot *slot =
+        table == NULL || table->replicas == NULL ? NULL : slot_acquire(shard);
+    shard->stats.reads += read;
+    shard->stats.writes += op->kind == RF_CLIENT_PUT;
+    shard->stats.deletes += op->kind == RF_CLIENT_DELETE;
+    if (slot == NULL) {
+        struct rf_effect *effect = rf_effect_add(shard->out, RF_FX_REPLY);
+        effect->as.reply.client = op->client;
+        effect->as.reply.rc = shard->view == NULL       ? RF_STARTING
+                              : table == NULL           ? RF_TABLE_NOT_FOUND
+                              : table->replicas == NULL ? RF_QUORUM_UNAVAILABLE
+                                                        : RF_OVERLOADED;
+        return;
+    }
+    slot->op = *op;
+    rf_blob_take(op->row.blob);
+    slot->view = rf_view_take(shard->view);
+    slot->table = table;
+    slot->token = rf_ring_token(shard->view->ring->seed, op->row.key);
+    uint8_t quorum = read ? (op->strong ? table->read_quorum : 1) : table->write_quorum;
+    slot->needed = op->quorum != 0 ? op->quorum : quorum;
+    if (!fill_replicas(shard, slot)) {
+        shard->stats.quorum_failures++;
+        for (uint32_t r = 0; r < slot->n; r++) {
+            slot->acks = (uint8_t)(slot->acks + (slot->replicas[r].state != RF_REPLICA_DOWN));
+        }
+        rf_slot_reply(shard, slot, RF_QUORUM_UNAVAILABLE, NULL);
+        rf_slot_release(shard, slot);
+        return;
+    }
+    if (read) {
+        rf_read_start(shard, slot);
+    } else {
+        rf_write_start(shard, slot);
+    }
+}
+
+/* ---- Asking replicas ---------------------------------------------------------------------- */
+
+static struct rf_message *send_message(struct rf_shard *shard, struct rf_slot *slot,
+                                       uint64_t node, enum rf_message_kind kind)
+{
+    struct rf_effect *effect = rf_effect_add(shard->out, RF_FX_SEND);
+    uint64_t left_us = slot->deadline_us > shard->now.mono_us ? slot->deadline_us - shard->now.mono_us : 0;
+    effect->node = node;
+    effect->as.message = (struct rf_message){
+        .kind = kind,
+        .request_id = rf_slot_id(shard, slot),
+        .hlc = shard->clock.last,
+        .wall_ms = shard->now.wall_ms,
+        .budget_ms = (uint32_t)(left_us / 1000),
+        .ring_digest = slot->view->ring->digest,
+        .table = slot->table->id,
+        .token = slot->token,
+    };
+    return &effect->as.message;
+}
+
+static struct rf_store_op *store_op(struct rf_shard *shard, struct rf_slot *slot,
+                                    enum rf_store_kind kind)
+{
+    struct rf_effect *effect = rf_effect_add(shard->out, RF_FX_STORE);
+    effect->as.store = (struct rf_store_op){
+        .kind = kind,
+        .tag = rf_slot_id(shard, slot),
+        .table = slot->table->id,
+        .token = slot->token,
+    };
+    return &effect->as.store;
+}
+
+void rf_ask_write(struct rf_shard *shard, struct rf_slot *slot, struct rf_replica *replica,
+                  const struct rf_row *row, enum rf_apply_mode mode)
+{
+    rf_blob_take(row->blob);
+    if (replica->node == shard->config.node) {
+        struct rf_store_op *op = store_op(shard, slot, RF_STORE_APPLY);
+        op->mode = mode;
+        op->row = *row;
+        return;
+    }
+    struct rf_message *message = send_message(shard, slot, replica->node, RF_MSG_WRITE);
+    message->mode = (uint8_t)mode;
+    message->row = *row;
+}
+
+void rf_ask_read(struct rf_shard *shard, struct rf_slot *slot, struct rf_replica *replica)
+{
+    struct rf_row key = {.key = slot->op.row.key, .blob = rf_blob_take(slot->op.row.blob)};
+    replica->state = RF_REPLICA_ASKED;
+    if (replica->node == shard->config.node) {
+        store_op(shard, slot, RF_STORE_READ)->row = key;
+        return;
+    }
+    send_message(shard, slot, replica->node, RF_MSG_READ)->row = key;
+}
+
+/* ---- Peers -------------------------------------------------------------------------------- */
+
+static struct rf_peer *peer_of(const struct rf_shard *shard, uint64_t node)
+{
+    uint16_t member =
+        shard->view == NULL ? RF_NO_MEMBER : rf_ring_by_node(shard->view->ring, node);
+    return member == RF_NO_MEMBER ? NULL : &shard->peers[member];
+}
+
+bool rf_peer_dead(const struct rf_shard *shard, uint64_t node)
+{
+    const struct rf_peer *peer = peer_of(shard, node);
+    return peer == NULL || peer->dead;
+}
+
+bool rf_peer_broken(const struct rf_shard *shard, uint64_t node)
+{
+    const struct rf_peer *peer = peer_of(shard, node);
+    return peer == NULL || peer->broken;
+}
+
+/* Peers are kept by member index: carry them over by node id. Members are sorted by name in both
+ * views, so one walk over both does it. */
+static void take_view(struct rf_shard *shard, struct rf_view *view)
+{
+    struct rf_view *old = shard->view;
+    struct rf_peer  carried[RF_MEMBERS_MAX] = {0};
+    uint32_t        o = 0;
+    for (uint32_t m = 0; old != NULL && m < view->ring->n_members; m++) {
+        const struct rf_member *member = &view->ring->members[m];
+        while (o < old->ring->n_members && strcmp(old->ring->members[o].name, member->name) < 0) {
+            o++;
+        }
+        if (o < old->ring->n_members && old->ring->members[o].node == member->node) {
+            carried[m] = shard->peers[o];
+        }
+    }
+    memcpy(shard->peers, carried, sizeof(carried));
+    shard->view = rf_view_take(view);
+    shard->self = rf_ring_by_node(view->ring, shard->config.node);
+    rf_view_drop(old);
+}
+
+/* Requests in flight that wait for this node's answer must not wait for their timeout. */
+static void link_broke(struct rf_shard *shard, uint64_t node)
+{
+    uint32_t next = RF_NO_SLOT;
+    for (uint32_t i = shard->oldest; i != RF_NO_SLOT; i = next) {
+        struct rf_slot    *slot = &shard->slots[i];
+        struct rf_replica *replica = rf_slot_replica(slot, node);
+        next = slot->next;
+        if (replica == NULL || slot->state != RF_SLOT_RUNNING ||
+            replica->state != RF_REPLICA_ASKED) {
+            continue;
+        }
+        if (shard->out->max - shard->out->n < EFFECTS_PER_EVENT) {
+            return; /* the others run into their timeout: rare, and correct */
+        }
+        if (slot->op.kind == RF_CLIENT_GET) {
+            rf_read_broken(shard, slot, replica);
+        } else {
+            rf_write_broken(shard, slot, replica);
+        }
+    }
+}
+
+/* ---- Events ------------------------------------------------------------------------------- */
+
+/* A replica answered a request of ours: route it to the slot, if that still lives. */
+static void route_answer(struct rf_shard *shard, uint64_t id, uint64_t node, bool write,
+                         enum rf_store_status status, const struct rf_row *row)
+{
+    struct rf_slot    *slot = slot_by_id(shard, id);
+    struct rf_replica *replica = slot == NULL ? NULL : rf_slot_replica(slot, node);
+    if (replica == NULL) {
+        return;
+    }
+    if (slot->op.kind != RF_CLIENT_GET) {
+        if (write && replica->state == RF_REPLICA_ASKED) {
+            rf_write_answer(shard, slot, replica, status, row);
+        }
+    } else if (write) {
+        rf_read_repaired(shard, slot, replica, status);
+    } else if (replica->state == RF_REPLICA_ASKED) {
+        rf_read_answer(shard, slot, replica, status, row);
+    }
+}
+
+static void on_message(struct rf_shard *shard, const struct rf_message *message)
+{
+    rf_hlc_observe(&shard->clock, message->hlc, shard->now.wall_ms);
+    bool write = message->kind == RF_MSG_WRITE_ACK;
+    if (write || message->kind == RF_MSG_READ_ACK) {
+        route_answer(shard, message->request_id, message->from, write,
+                     (enum rf_store_status)message->status, &message->row);
+    } else {
+        rf_replica_message(shard, message);
+    }
+}
+
+/* The clock's ceiling is durable: writes that waited for it go on. */
+static void ceiling_stored(struct rf_shard *shard, enum rf_store_status status)
+{
+    rf_hlc_durable(&shard->clock, status == RF_STORE_STORED);
+    uint32_t next = RF_NO_SLOT;
+    for (uint32_t i = shard->oldest; i != RF_NO_SLOT; i = next) {
+        struct rf_slot *slot = &shard->slots[i];
+        next = slot->next;
+        if (slot->state == RF_SLOT_WAIT_CLOCK &&
+            shard->out->max - shard->out->n >= EFFECTS_PER_EVENT) {
+            slot->state = RF_SLOT_RUNNING;
+            rf_write_start(shard, slot);
+        }
+    }
+}
+
+static void on_stored(struct rf_shard *shard, const struct rf_store_done *done)
+{
+    if (done->tag == CEILING_TAG(shard->config.shard)) {
+        ceiling_stored(shard, done->status);
+    } else if ((done->tag & ID_SERVICE) != 0) {
+        rf_replica_stored(shard, done);
+    } else {
+        route_answer(shard, done->tag, shard->config.node, done->kind == RF_STORE_APPLY,
+                     done->status, &done->row);
+    }
+}
+
+static void handle(struct rf_shard *shard, const struct rf_event *event)
+{
+    switch (event->kind) {
+    case RF_EV_TICK:
+        break;
+    case RF_EV_CLIENT:
+        start_request(shard, &event->as.client);
+        break;
+    case RF_EV_MESSAGE:
+        on_message(shard, &event->as.message);
+        break;
+    case RF_EV_STORED:
+        on_stored(shard, &event->as.stored);
+        break;
+    case RF_EV_VIEW:
+        take_view(shard, event->as.view);
+        break;
+    case RF_EV_ALIVE:
+    case RF_EV_LINK: {
+        struct rf_peer *peer = peer_of(shard, event->as.peer.node);
+        if (peer == NULL) {
+            break;
+        }
+        if (event->kind == RF_EV_ALIVE) {
+            peer->dead = !event->as.peer.up;
+        } else {
+            peer->broken = !event->as.peer.up;
+            if (peer->broken) {
+                link_broke(shard, event->as.peer.node);
+            }
+        }
+        break;
+    }
+    default:
+        rf_unreachable();
+    }
+}
+
+static void expire_requests(struct rf_shard *shard)
+{
+    while (shard->oldest != RF_NO_SLOT &&
+           shard->slots[shard->oldest].deadline_us <= shard->now.mono_us &&
+           shard->out->max - shard->out->n >= EFFECTS_PER_EVENT) {
+        struct rf_slot *slot = &shard->slots[shard->oldest];
+        if (slot->op.kind == RF_CLIENT_GET) {
+            rf_read_timeout(shard, slot);
+        } else {
+            rf_write_timeout(shard, slot);
+        }
+    }
+}
+
+static void raise_ceiling(struct rf_shard *shard)
+{
+    uint64_t ceiling = 0;
+    if (shard->out->n == shard->out->max ||
+        !rf_hlc_wants_ceiling(&shard->clock, shard->now.wall_ms, &ceiling)) {
+        return;
+    }
+    struct rf_effect *effect = rf_effect_add(shard->out, RF_FX_STORE);
+    struct rf_slice   key = rf_slice(shard->ceiling_key->data, shard->ceiling_key->size);
+    effect->as.store = (struct rf_store_op){
+        .kind = RF_STORE_APPLY,
+        .mode = RF_APPLY_MERGE,
+        .tag = CEILING_TAG(shard->config.shard),
+        .table = RF_TABLE_META,
+        .token = rf_ring_token(0, key), /* local rows: the cluster's seed may not be known yet */
+        .row = {.version = {ceiling, shard->config.node | shard->config.shard},
+                .key = key,
+                .blob = rf_blob_take(shard->ceiling_key)},
+    };
+}
+
+struct rf_result rf_shard_step(struct rf_shard *shard, const struct rf_event *events,
+                               uint32_t n_events, struct rf_effects *ret_effects)
+{
+    rf_assert(shard->magic == RF_SHARD_MAGIC);
+    rf_assert(ret_effects->max >= RF_EFFECTS_MIN);
+    shard->out = ret_effects;
+    ret_effects->n = 0;
+    ret_effects->consumed = 0;
+    bool full = false;
+    for (uint32_t i = 0; i < n_events && !full; i++) {
+        if (ret_effects->max - ret_effects->n < EFFECTS_PER_EVENT) {
+            full = true;
+            break;
+        }
+        shard->now = events[i].now;
+        handle(shard, &events[i]);
+        ret_effects->consumed++;
+    }
+    expire_requests(shard);
+    raise_ceiling(shard);
+    uint64_t wake = shard->now.mono_us + RF_HLC_AHEAD_MS * 1000 / 4;
+    if (shard->oldest != RF_NO_SLOT && shard->slots[shard->oldest].deadline_us < wake) {
+        wake = shard->slots[shard->oldest].deadline_us;
+    }
+    ret_effects->wake_at_us = wake;
+    shard->out = NULL;
+    return rf_result(full ? RF_MORE : RF_OK);
+}
+
+/* ---- Checking ----------------------------------------------------------------------------- */
+
+uint64_t rf_shard_digest(const struct rf_shard *shard)
+{
+    uint64_t facts[] = {shard->clock.last,       shard->clock.ceiling,    shard->stats.writes,
+                        shard->stats.reads,      shard->stats.deletes,    shard->stats.in_flight,
+                        shard->stats.timeouts,   shard->stats.restamps,   shard->stats.read_repairs,
+                        shard->stats.replica_writes, shard->stats.replica_reads,
+                        shard->view == NULL ? 0 : shard->view->ring->digest};
+    uint64_t digest = rf_hash64(rf_slice(facts, sizeof(facts)), shard->config.shard);
+    for (uint32_t i = shard->oldest; i != RF_NO_SLOT; i = shard->slots[i].next) {
+        uint64_t id[2] = {rf_slot_id(shard, &shard->slots[i]), shard->slots[i].state};
+        digest = rf_hash64(rf_slice(id, sizeof(id)), digest);
+    }
+    return digest;
+}
+
+void rf_shard_check(const struct rf_shard *shard)
+{
+    rf_assert(shard->magic == RF_SHARD_MAGIC);
+    uint64_t n = 0;
+    uint64_t deadline = 0;
+    for (uint32_t i = shard->oldest; i != RF_NO_SLOT; i = shard->slots[i].next) {
+        const struct rf_slot *slot = &shard->slots[i];
+        rf_assert(slot->state != RF_SLOT_FREE);
+        rf_assert(slot->deadline_us >= deadline);
+        rf_assert(slot->view != NULL);
+        rf_assert(slot->n <= RF_REPLICAS_MAX);
+        deadline = slot->deadline_us;
+        n++;
+        rf_assert(n <= shard->config.max_requests);
+    }
+    rf_assert(n == shard->stats.in_flight);
+    for (uint32_t i = shard->free_slot; i != RF_NO_SLOT; i = shard->slots[i].next) {
+        rf_assert(shard->slots[i].state == RF_SLOT_FREE);
+        n++;
+        rf_assert(n <= shard->config.max_requests);
+    }
+    rf_assert(n == shard->config.max_requests);
+    rf_assert(shard->clock.last <= shard->clock.ceiling || shard->clock.ceiling == 0 ||
+              shard->clock.max_ahead_ms != 0);
+}

@@ -1,0 +1,128 @@
+/* Inside of the shard machine: shared by shard.c (slots, events), write.c, read.c and replica.c. */
+#ifndef RF_CORE_SHARD_PRIVATE_H
+#define RF_CORE_SHARD_PRIVATE_H
+
+#include "base/assert.h"
+#include "base/rng.h"
+#include "core/hlc.h"
+#include "core/shard.h"
+
+#define RF_SHARD_MAGIC 0x53485244u
+#define RF_NO_SLOT UINT32_MAX
+#define RF_RESTAMPS_MAX 8u /* a write that keeps meeting newer versions gives up */
+
+enum rf_slot_state {
+    RF_SLOT_FREE,
+    RF_SLOT_WAIT_CLOCK, /* a write that waits for a durable clock ceiling */
+    RF_SLOT_RUNNING,    /* the client waits */
+    RF_SLOT_ANSWERED,   /* the client has its answer; late replicas are still expected */
+};
+
+enum rf_replica_state {
+    RF_REPLICA_DOWN,    /* not asked: control says dead */
+    RF_REPLICA_UNASKED, /* eventual read: a further choice */
+    RF_REPLICA_ASKED,
+    RF_REPLICA_OK,        /* write: acknowledged; read: answered, row is set */
+    RF_REPLICA_FAILED,    /* refused, cannot say, or its link broke */
+    RF_REPLICA_REPAIRING, /* read: answered stale, repair sent */
+    RF_REPLICA_REPAIRED,
+};
+
+/* One replica of one request. */
+struct rf_replica {
+    uint64_t      node;
+    uint8_t       state; /* enum rf_replica_state */
+    uint8_t       status; /* of its answer: enum rf_store_status */
+    bool          hinted;
+    struct rf_row row; /* reads: its answer, holds a blob reference */
+};
+
+/* One coordinated request: SENT -> QUORUM (answered) -> DONE | TIMEOUT. */
+struct rf_slot {
+    uint32_t                generation; /* part of the id; an answer to a former user is ignored */
+    uint8_t                 state;      /* enum rf_slot_state */
+    uint8_t                 attempt;    /* of a write: +1 at each restamp */
+    uint8_t                 n;          /* replicas */
+    uint8_t                 needed;
+    uint8_t                 acks;
+    bool                    superseded;
+    struct rf_client_op     op; /* row holds a blob reference */
+    const struct rf_table  *table;
+    struct rf_view         *view; /* one reference: keeps table and members alive */
+    uint64_t                token;
+    uint64_t                deadline_us;
+    uint32_t                next, previous; /* free list, or the deadline-ordered list */
+    struct rf_replica       replicas[RF_REPLICAS_MAX];
+};
+
+/* One operation served for a peer: where its answer goes. */
+struct rf_service {
+    uint32_t generation;
+    bool     used;
+    uint8_t  kind; /* enum rf_message_kind of the request */
+    uint64_t link;
+    uint64_t request_id;
+    uint32_t next;
+};
+
+struct rf_peer {
+    bool dead;    /* control's verdict */
+    bool broken;  /* our link to it is down right now */
+};
+
+struct rf_shard {
+    uint32_t               magic;
+    struct rf_shard_config config;
+    struct rf_hlc          clock;
+    struct rf_rng          rng;
+    struct rf_time         now;
+    struct rf_view        *view;
+    uint16_t               self; /* member index in view; RF_NO_MEMBER before admission */
+    struct rf_blob        *ceiling_key;
+    struct rf_slot        *slots;
+    uint32_t               free_slot;
+    uint32_t               oldest, youngest; /* running and answered slots by deadline */
+    struct rf_service     *services;
+    uint32_t               free_service;
+    struct rf_peer        *peers; /* by member index of `view` */
+    struct rf_shard_stats  stats;
+    struct rf_effects     *out; /* of the step that runs */
+};
+
+/* --- slots (shard.c) */
+uint64_t rf_slot_id(const struct rf_shard *shard, const struct rf_slot *slot);
+/* Ends a request: drops what it holds. */
+void rf_slot_release(struct rf_shard *shard, struct rf_slot *slot);
+/* Sends the client its answer; the slot goes to ANSWERED. Row references pass to the effect. */
+void rf_slot_reply(struct rf_shard *shard, struct rf_slot *slot, enum rf_rc rc,
+                   const struct rf_row *row);
+/* The replica of the slot that lives on this node; NULL when none does. */
+struct rf_replica *rf_slot_replica(struct rf_slot *slot, uint64_t node);
+bool               rf_peer_dead(const struct rf_shard *shard, uint64_t node);
+bool               rf_peer_broken(const struct rf_shard *shard, uint64_t node);
+/* Asks a replica: a store operation when it is this node, else a message with the same meaning. */
+void rf_ask_write(struct rf_shard *shard, struct rf_slot *slot, struct rf_replica *replica,
+                  const struct rf_row *row, enum rf_apply_mode mode);
+void rf_ask_read(struct rf_shard *shard, struct rf_slot *slot, struct rf_replica *replica);
+
+/* --- write.c */
+void rf_write_start(struct rf_shard *shard, struct rf_slot *slot);
+void rf_write_answer(struct rf_shard *shard, struct rf_slot *slot, struct rf_replica *replica,
+                     enum rf_store_status status, const struct rf_row *row);
+void rf_write_timeout(struct rf_shard *shard, struct rf_slot *slot);
+void rf_write_broken(struct rf_shard *shard, struct rf_slot *slot, struct rf_replica *replica);
+
+/* --- read.c */
+void rf_read_start(struct rf_shard *shard, struct rf_slot *slot);
+void rf_read_answer(struct rf_shard *shard, struct rf_slot *slot, struct rf_replica *replica,
+                    enum rf_store_status status, const struct rf_row *row);
+void rf_read_repaired(struct rf_shard *shard, struct rf_slot *slot, struct rf_replica *replica,
+                      enum rf_store_status status);
+void rf_read_timeout(struct rf_shard *shard, struct rf_slot *slot);
+void rf_read_broken(struct rf_shard *shard, struct rf_slot *slot, struct rf_replica *replica);
+
+/* --- replica.c */
+void rf_replica_message(struct rf_shard *shard, const struct rf_message *message);
+void rf_replica_stored(struct rf_shard *shard, const struct rf_store_done *done);
+
+#endif

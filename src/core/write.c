@@ -1,0 +1,131 @@
+/* The coordinator of a write or delete: stamp, send to all N at once, answer at W acks. */
+#include "core/shard_private.h"
+
+/* Absolute expiry, fixed once (S34): the version's time + ttl. */
+static uint64_t expiry_of(const struct rf_slot *slot, uint64_t version_ms)
+{
+    const struct rf_client_op *op = &slot->op;
+    uint64_t ttl_s = op->ttl_s != 0 ? op->ttl_s : slot->table->default_ttl_s;
+    uint64_t max_s = slot->table->max_ttl_s;
+    if (op->kind == RF_CLIENT_DELETE) {
+        return 0;
+    }
+    if (max_s != 0 && (ttl_s == 0 || ttl_s > max_s)) {
+        ttl_s = max_s;
+    }
+    return ttl_s == 0 ? 0 : version_ms + ttl_s * 1000;
+}
+
+/* Gives the write its version. False: the clock must wait for a durable ceiling. */
+static bool stamp(struct rf_shard *shard, struct rf_slot *slot)
+{
+    struct rf_row *row = &slot->op.row;
+    if (slot->op.timestamp_ms != 0) {
+        row->version = (struct rf_version){rf_hlc_make(slot->op.timestamp_ms, 0), 0};
+    } else {
+        uint64_t hlc = 0;
+        if (!rf_hlc_next(&shard->clock, shard->now.wall_ms, &hlc)) {
+            return false;
+        }
+        row->version = (struct rf_version){hlc, shard->config.node | shard->config.shard};
+    }
+    row->flags = slot->op.kind == RF_CLIENT_DELETE ? RF_ROW_TOMBSTONE : 0;
+    row->expiry_ms = expiry_of(slot, rf_hlc_ms(row->version.hlc));
+    return true;
+}
+
+void rf_write_start(struct rf_shard *shard, struct rf_slot *slot)
+{
+    if (!stamp(shard, slot)) {
+        slot->state = RF_SLOT_WAIT_CLOCK;
+        return;
+    }
+    /* A client-stamped write is the same write wherever it is retried: it merges, never refused. */
+    enum rf_apply_mode mode =
+        slot->op.timestamp_ms != 0 ? RF_APPLY_MERGE : RF_APPLY_REFUSE_IF_NEWER;
+    slot->acks = 0;
+    for (uint32_t r = 0; r < slot->n; r++) {
+        struct rf_replica *replica = &slot->replicas[r];
+        if (replica->state != RF_REPLICA_DOWN) {
+            replica->state = RF_REPLICA_ASKED;
+            rf_ask_write(shard, slot, replica, &slot->op.row, mode);
+        }
+    }
+}
+
+static bool all_answered(const struct rf_slot *slot)
+{
+    for (uint32_t r = 0; r < slot->n; r++) {
+        if (slot->replicas[r].state == RF_REPLICA_ASKED) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Some replica knows a newer version: stamp above it and try again, so that an acknowledged write
+ * is never silently older than one acknowledged before it began (D7). */
+static void restamp(struct rf_shard *shard, struct rf_slot *slot, const struct rf_version *newer)
+{
+    shard->stats.restamps++;
+    if (newer->hlc > shard->clock.last) {
+        rf_hlc_observe(&shard->clock, newer->hlc, shard->now.wall_ms);
+    }
+    slot->attempt++;
+    if (slot->attempt > RF_RESTAMPS_MAX || newer->hlc > shard->clock.last) {
+        /* The newer version is further ahead than a clock may be: this node cannot write above it. */
+        rf_slot_reply(shard, slot, RF_CLOCK_OFFSET, NULL);
+        rf_slot_release(shard, slot);
+        return;
+    }
+    rf_write_start(shard, slot);
+}
+
+static void finish_if_over(struct rf_shard *shard, struct rf_slot *slot)
+{
+    if (slot->state == RF_SLOT_RUNNING && slot->acks >= slot->needed) {
+        struct rf_row told = {.version = slot->op.row.version,
+                              .expiry_ms = slot->op.row.expiry_ms,
+                              .flags = slot->op.row.flags};
+        rf_slot_reply(shard, slot, RF_OK, &told);
+    }
+    if (!all_answered(slot)) {
+        return;
+    }
+    if (slot->state == RF_SLOT_RUNNING) {
+        rf_slot_reply(shard, slot, RF_REPLICA_TIMEOUT, NULL);
+    }
+    rf_slot_release(shard, slot);
+}
+
+void rf_write_answer(struct rf_shard *shard, struct rf_slot *slot, struct rf_replica *replica,
+                     enum rf_store_status status, const struct rf_row *row)
+{
+    if (status == RF_STORE_NEWER && slot->state == RF_SLOT_RUNNING) {
+        restamp(shard, slot, &row->version);
+        return;
+    }
+    /* After the answer, a replica with something newer has what it needs. */
+    bool ok = status == RF_STORE_STORED || status == RF_STORE_NEWER;
+    replica->state = ok ? RF_REPLICA_OK : RF_REPLICA_FAILED;
+    slot->acks = (uint8_t)(slot->acks + ok);
+    if (ok && row->version.hlc > slot->op.row.version.hlc) {
+        slot->superseded = true;
+    }
+    finish_if_over(shard, slot);
+}
+
+void rf_write_broken(struct rf_shard *shard, struct rf_slot *slot, struct rf_replica *replica)
+{
+    replica->state = RF_REPLICA_FAILED;
+    finish_if_over(shard, slot);
+}
+
+void rf_write_timeout(struct rf_shard *shard, struct rf_slot *slot)
+{
+    if (slot->state != RF_SLOT_ANSWERED) {
+        shard->stats.timeouts++;
+        rf_slot_reply(shard, slot, RF_REPLICA_TIMEOUT, NULL);
+    }
+    rf_slot_release(shard, slot);
+}

@@ -1,0 +1,75 @@
+/* TLS streams over TCP on a libuv loop. Everything here belongs to the loop's thread.
+ *
+ * Reading: the loop's shared buffer is decrypted at once and handed to `on_data`; bytes stay with
+ * the connection only when `on_data` leaves some. Writing: plaintext gathers until the end of the
+ * loop turn, then goes out with one write for all that is ready. */
+#ifndef RF_IO_CONN_H
+#define RF_IO_CONN_H
+
+#include <openssl/ssl.h>
+#include <uv.h>
+
+#include "base/buf.h"
+
+struct rf_conn;
+
+/* Per thread: the loop, and what all of its connections share. */
+struct rf_loop {
+    uv_loop_t       uv;
+    uv_prepare_t    flush; /* runs before the loop sleeps */
+    struct rf_conn *dirty; /* connections with plaintext to send */
+    struct rf_buf   cipher; /* scratch of the turn */
+    uint8_t        *read_space;
+    uint8_t        *plain_space;
+    uint32_t        n_conns;
+};
+
+RF_CHECKED struct rf_result rf_loop_init(struct rf_loop *loop);
+/* All connections and handles must be closed and the loop have run out. */
+void rf_loop_fini(struct rf_loop *loop);
+
+struct rf_conn_callbacks {
+    /* The handshake is done. */
+    void (*on_ready)(struct rf_conn *conn);
+    /* Plaintext: everything not yet consumed. Returns how many bytes it has consumed; the rest is
+     * kept and shown again with what follows. */
+    size_t (*on_data)(struct rf_conn *conn, struct rf_slice bytes);
+    /* Over, for whatever reason ("" when we closed it); the connection is freed afterwards. Called
+     * exactly once, never from inside another call into this module except rf_conn_dial's failure. */
+    void (*on_close)(struct rf_conn *conn, const char *why);
+    /* Before the handshake: the first bytes are no TLS. May write plain text with
+     * rf_conn_write_plain; the connection is closed after it. May be NULL. */
+    void (*on_plain)(struct rf_conn *conn, struct rf_slice bytes);
+};
+
+/* A new connection for a listener's waiting client. NULL when there is no memory or descriptor.
+ * @param out_max bytes that may wait for a slow reader before reading from it stops. */
+struct rf_conn *rf_conn_accept(struct rf_loop *loop, uv_stream_t *listener, SSL_CTX *context,
+                               const struct rf_conn_callbacks *callbacks, void *user);
+/* Dials host:port (numeric; names are resolved). NULL without memory; other failures come through
+ * on_close. */
+struct rf_conn *rf_conn_dial(struct rf_loop *loop, const char *address, SSL_CTX *context,
+                             const struct rf_conn_callbacks *callbacks, void *user);
+
+void *rf_conn_user(const struct rf_conn *conn);
+SSL  *rf_conn_ssl(struct rf_conn *conn);
+/* "10.0.0.1:12345" of the other side. */
+const char *rf_conn_remote(const struct rf_conn *conn);
+
+/* Where to append plaintext; it is sent at the end of the turn. */
+struct rf_buf *rf_conn_out(struct rf_conn *conn);
+void           rf_conn_write_plain(struct rf_conn *conn, struct rf_slice bytes);
+/* Bytes that wait for the socket. */
+size_t rf_conn_backlog(const struct rf_conn *conn);
+/* Stops and resumes handing out data (a pipeline that is full). Resuming shows kept bytes again. */
+void rf_conn_pause(struct rf_conn *conn);
+void rf_conn_resume(struct rf_conn *conn);
+/* Sends what is waiting, then closes; `why` is told to on_close (borrowed: a literal). */
+void rf_conn_close(struct rf_conn *conn, const char *why);
+
+/* A listening TCP socket with SO_REUSEPORT, so that every thread has its own.
+ * RF_OK, or RF_IO_ERROR with a sentence. */
+RF_CHECKED struct rf_result rf_listen(struct rf_loop *loop, const char *address, uv_tcp_t *listener,
+                                      uv_connection_cb on_connection, char ret_why[256]);
+
+#endif

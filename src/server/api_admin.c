@@ -1,0 +1,296 @@
+/* Health, administration and the ring, for clients. */
+#include <stdio.h>
+
+#include "base/log.h"
+#include "io/clock.h"
+#include "server/exchange.h"
+
+static void answer_json(struct rf_exchange *exchange, uint16_t status, struct rf_buf *body)
+{
+    rf_exchange_answer(exchange, status, "application/json", rf_buf_slice(body), NULL);
+    rf_buf_fini(body);
+}
+
+static bool only_get(struct rf_exchange *exchange)
+{
+    if (exchange->method == RF_HTTP_GET || exchange->method == RF_HTTP_HEAD) {
+        return true;
+    }
+    rf_exchange_problem(exchange, RF_METHOD_NOT_ALLOWED, "GET, HEAD", NULL);
+    return false;
+}
+
+/* ---- Health ------------------------------------------------------------------------------- */
+
+/* Why the node should get no requests; NULL when it is ready. */
+static const char *not_ready(struct rf_worker *worker)
+{
+    struct rf_server     *server = worker->base.server;
+    const struct rf_view *view = rf_shard_view(worker->shard);
+    if (atomic_load(&server->draining)) {
+        return "draining";
+    }
+    if (view == NULL || view->ring->n_owners == 0) {
+        return "starting";
+    }
+    if (rf_store_stats(worker->store).read_only != 0) {
+        return "read_only";
+    }
+    return NULL;
+}
+
+/* Live owners against what a table needs; the strictest table counts. */
+static bool cluster_ok(struct rf_worker *worker, struct rf_slice what)
+{
+    const struct rf_view *view = rf_shard_view(worker->shard);
+    uint32_t              dead = 0;
+    if (view == NULL || view->ring->n_owners == 0) {
+        return false;
+    }
+    for (uint32_t m = 0; m < view->ring->n_members; m++) {
+        dead += view->ring->members[m].state == RF_MEMBER_NORMAL &&
+                !rf_shard_alive(worker->shard, (uint16_t)m);
+    }
+    for (uint32_t t = 0; t < view->n_tables; t++) {
+        const struct rf_table *table = &view->tables[t];
+        uint32_t needed = rf_slice_is(what, "read")     ? 1
+                          : rf_slice_is(what, "strong") ? table->read_quorum
+                                                        : table->write_quorum;
+        if (dead + needed > table->n_placed) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void health_cluster(struct rf_exchange *exchange)
+{
+    struct rf_buf   name = {0};
+    struct rf_buf   what = {0};
+    struct rf_buf   body = {0};
+    struct rf_slice query = exchange->request.query;
+    bool            valid = rf_ok(rf_http_query_next(&query, &name, &what)) &&
+                 rf_slice_is(rf_buf_slice(&name), "for") &&
+                 (rf_slice_is(rf_buf_slice(&what), "read") ||
+                  rf_slice_is(rf_buf_slice(&what), "write") ||
+                  rf_slice_is(rf_buf_slice(&what), "strong"));
+    if (!valid) {
+        rf_exchange_problem(exchange, RF_BAD_QUERY, "use ?for=write, ?for=read or ?for=strong",
+                            NULL);
+    } else {
+        bool ok = cluster_ok(exchange->worker, rf_buf_slice(&what));
+        rf_buf_append_str(&body, ok ? "{\"status\":\"ok\"}"
+                                    : "{\"status\":\"unavailable\",\"reason\":\"quorum\"}");
+        answer_json(exchange, ok ? 200 : 503, &body);
+    }
+    rf_buf_fini(&name);
+    rf_buf_fini(&what);
+}
+
+void rf_api_health(struct rf_exchange *exchange)
+{
+    struct rf_buf body = {0};
+    if (!only_get(exchange)) {
+        return;
+    }
+    if (rf_slice_is(exchange->request.path, "/health/live")) {
+        rf_buf_append_str(&body, "{\"status\":\"live\"}");
+        answer_json(exchange, 200, &body);
+    } else if (rf_slice_is(exchange->request.path, "/health/ready")) {
+        const char *reason = not_ready(exchange->worker);
+        rf_buf_append_str(&body, reason == NULL ? "{\"status\":\"ready\""
+                                                : "{\"status\":\"not_ready\",\"reason\":");
+        if (reason != NULL) {
+            rf_json_string(&body, rf_slice_str(reason));
+        }
+        rf_buf_append_str(&body, "}");
+        answer_json(exchange, reason == NULL ? 200 : 503, &body);
+    } else if (rf_slice_is(exchange->request.path, "/health/cluster")) {
+        health_cluster(exchange);
+    } else {
+        rf_exchange_problem(exchange, RF_ROUTE_NOT_FOUND, NULL, NULL);
+    }
+}
+
+/* ---- Ring and status ---------------------------------------------------------------------- */
+
+static const char *state_name(uint8_t state)
+{
+    return state == RF_MEMBER_NORMAL ? "normal" : state == RF_MEMBER_JOINING ? "joining" : "left";
+}
+
+static void put_field(struct rf_buf *body, const char *name, const char *text)
+{
+    rf_buf_append_str(body, "\"");
+    rf_buf_append_str(body, name);
+    rf_buf_append_str(body, "\":");
+    rf_json_string(body, rf_slice_str(text));
+}
+
+static void put_hex(struct rf_buf *body, const char *name, uint64_t value)
+{
+    char text[24];
+    snprintf(text, sizeof(text), "%016llx", (unsigned long long)value);
+    put_field(body, name, text);
+}
+
+static void put_nodes(struct rf_buf *body, struct rf_worker *worker)
+{
+    const struct rf_view *view = rf_shard_view(worker->shard);
+    rf_buf_append_str(body, "\"nodes\":[");
+    for (uint32_t m = 0; view != NULL && m < view->ring->n_members; m++) {
+        const struct rf_member *member = &view->ring->members[m];
+        rf_buf_append_str(body, m == 0 ? "{" : ",{");
+        put_field(body, "name", member->name);
+        rf_buf_append_str(body, ",");
+        put_hex(body, "id", member->node);
+        rf_buf_append_str(body, ",");
+        put_field(body, "state", state_name(member->state));
+        rf_buf_append_str(body,
+                          rf_shard_alive(worker->shard, (uint16_t)m) ? ",\"alive\":true,"
+                                                                     : ",\"alive\":false,");
+        put_field(body, "rack", member->rack);
+        rf_buf_append_str(body, ",");
+        put_field(body, "client", member->client_addr);
+        rf_buf_append_str(body, ",");
+        put_field(body, "peer", member->peer_addr);
+        rf_buf_append_str(body, "}");
+    }
+    rf_buf_append_str(body, "]");
+}
+
+static void put_tables(struct rf_buf *body, struct rf_server *server)
+{
+    rf_buf_append_str(body, "\"tables\":[");
+    for (uint32_t t = 0; t < server->n_tables; t++) {
+        const struct rf_server_table *table = &server->tables[t];
+        rf_buf_append_str(body, t == 0 ? "{" : ",{");
+        put_field(body, "name", table->config.table);
+        rf_buf_append_str(body, ",\"n\":");
+        rf_buf_append_u64(body, (uint64_t)table->config.n);
+        rf_buf_append_str(body, ",\"write_quorum\":");
+        rf_buf_append_u64(body, (uint64_t)table->config.write_quorum);
+        rf_buf_append_str(body, ",\"read_quorum\":");
+        rf_buf_append_u64(body, (uint64_t)table->config.read_quorum);
+        rf_buf_append_str(body, ",");
+        put_field(body, "conflict", table->config.conflict.plugin);
+        rf_buf_append_str(body, ",");
+        put_field(body, "placement", table->config.placement.plugin);
+        rf_buf_append_str(body, ",");
+        put_field(body, "compaction", table->config.compaction.plugin);
+        rf_buf_append_str(body, ",\"durability\":\"group\"");
+        if (table->problem[0] != 0) {
+            rf_buf_append_str(body, ",");
+            put_field(body, "problem", table->problem);
+        }
+        rf_buf_append_str(body, "}");
+    }
+    rf_buf_append_str(body, "]");
+}
+
+static void put_plugins(struct rf_buf *body, struct rf_server *server)
+{
+    rf_buf_append_str(body, "\"plugins\":[");
+    for (uint32_t i = 0; i < rf_registry_count(server->registry); i++) {
+        const struct rf_plugin *plugin = rf_registry_at(server->registry, i);
+        rf_buf_append_str(body, i == 0 ? "{" : ",{");
+        put_field(body, "name", plugin->notes.note.name);
+        rf_buf_append_str(body, ",");
+        put_field(body, "version", plugin->notes.note.version);
+        rf_buf_append_str(body, ",");
+        put_hex(body, "content_hash", plugin->content_hash);
+        rf_buf_append_str(body, "}");
+    }
+    rf_buf_append_str(body, "]");
+}
+
+static void admin_status(struct rf_exchange *exchange)
+{
+    struct rf_worker     *worker = exchange->worker;
+    struct rf_server     *server = worker->base.server;
+    const struct rf_view *view = rf_shard_view(worker->shard);
+    const char           *reason = not_ready(worker);
+    struct rf_buf         body = {0};
+    rf_buf_append_str(&body, "{");
+    put_field(&body, "node", server->config.node.name);
+    rf_buf_append_str(&body, ",");
+    put_field(&body, "cluster", server->config.cluster.name);
+    rf_buf_append_str(&body, ",");
+    put_hex(&body, "cluster_id", atomic_load(&server->cluster));
+    rf_buf_append_str(&body, ",");
+    put_hex(&body, "ring_digest", view == NULL ? 0 : view->ring->digest);
+    rf_buf_append_str(&body, ",");
+    put_field(&body, "state", reason == NULL ? "ready" : reason);
+    rf_buf_append_str(&body, ",\"generation\":");
+    rf_buf_append_u64(&body, rf_engine_generation(server->engine));
+    rf_buf_append_str(&body, ",\"uptime_ms\":");
+    rf_buf_append_u64(&body, rf_clock_now().mono_us / 1000 - server->started_ms);
+    rf_buf_append_str(&body, ",");
+    put_nodes(&body, worker);
+    rf_buf_append_str(&body, ",");
+    put_tables(&body, server);
+    rf_buf_append_str(&body, ",");
+    put_plugins(&body, server);
+    rf_buf_append_str(&body, "}");
+    answer_json(exchange, 200, &body);
+}
+
+static void answer_ring(struct rf_exchange *exchange)
+{
+    const struct rf_view *view = rf_shard_view(exchange->worker->shard);
+    struct rf_buf         body = {0};
+    if (view == NULL) {
+        rf_exchange_problem(exchange, RF_STARTING, NULL, NULL);
+        return;
+    }
+    rf_buf_append_str(&body, "{");
+    put_hex(&body, "digest", view->ring->digest);
+    rf_buf_append_str(&body, ",");
+    put_hex(&body, "hash_seed", view->ring->seed);
+    rf_buf_append_str(&body, ",\"hash\":\"xxh3-64\",");
+    put_nodes(&body, exchange->worker);
+    rf_buf_append_str(&body, ",\"tokens\":[");
+    for (uint32_t i = 0; i < view->ring->n_tokens; i++) {
+        char text[40];
+        snprintf(text, sizeof(text), "%s[\"%016llx\",%u]", i == 0 ? "" : ",",
+                 (unsigned long long)view->ring->tokens[i], view->ring->owners[i]);
+        rf_buf_append_str(&body, text);
+    }
+    rf_buf_append_str(&body, "]}");
+    answer_json(exchange, 200, &body);
+}
+
+void rf_api_ring(struct rf_exchange *exchange)
+{
+    if (rf_exchange_authorize(exchange) && only_get(exchange)) {
+        answer_ring(exchange);
+    }
+}
+
+/* ---- Dispatch ----------------------------------------------------------------------------- */
+
+void rf_api_admin(struct rf_exchange *exchange)
+{
+    struct rf_slice path = exchange->request.path;
+    if (!rf_exchange_authorize(exchange)) {
+        return;
+    }
+    if (exchange->method != RF_HTTP_GET && exchange->method != RF_HTTP_HEAD) {
+        rf_log(RF_LOG_INFO, "admin_call", "principal=\"%s\" path=\"%.*s\"", exchange->principal,
+               (int)(path.size < 200 ? path.size : 200), (const char *)path.data);
+    }
+    if (rf_slice_is(path, "/admin/v1/status")) {
+        if (only_get(exchange)) {
+            admin_status(exchange);
+        }
+    } else if (rf_slice_is(path, "/admin/v1/ring")) {
+        if (only_get(exchange)) {
+            answer_ring(exchange);
+        }
+    } else if (rf_slice_is(path, "/admin/v1/flush") || rf_slice_is(path, "/admin/v1/compactions") ||
+               rf_slice_is(path, "/admin/v1/repairs")) {
+        rf_exchange_problem(exchange, RF_NOT_IMPLEMENTED, NULL, NULL);
+    } else {
+        rf_exchange_problem(exchange, RF_ROUTE_NOT_FOUND, NULL, NULL);
+    }
+}

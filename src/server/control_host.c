@@ -1,0 +1,311 @@
+#include "server/control_host.h"
+
+#include <signal.h>
+#include <stdio.h>
+
+#include "base/assert.h"
+#include "base/hash.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "io/clock.h"
+#include "server/worker.h"
+
+#define DRAIN_MAX_US 10000000u /* how long a stop waits for requests under way */
+
+/* ---- Effects ------------------------------------------------------------------------------ */
+
+static void mail_frame(struct rf_control_host *host, uint32_t to, enum rf_mail_kind kind,
+                       const struct rf_effect *effect)
+{
+    struct rf_buf buf = {0};
+    rf_message_encode(&buf, &effect->as.message);
+    struct rf_blob *blob = buf.failed ? NULL : rf_blob_copy(rf_buf_slice(&buf));
+    rf_buf_fini(&buf);
+    struct rf_mail mail = {
+        .kind = kind,
+        .as.frame = {.node = effect->node,
+                     .link = effect->as.message.link,
+                     .blob = blob,
+                     .text = effect->text},
+    };
+    if (blob == NULL || !rf_thread_mail(&host->base, to, &mail)) {
+        rf_blob_drop(blob);
+    }
+}
+
+static void do_store(struct rf_control_host *host, struct rf_store_op *op)
+{
+    struct rf_mail mail = {.kind = RF_MAIL_STORE, .as.store = *op};
+    uint32_t       owner = rf_engine_shard_of(host->base.server->engine, op->token);
+    if (!rf_thread_mail(&host->base, owner, &mail)) {
+        rf_blob_drop(op->row.blob);
+    }
+}
+
+/* All nodes place keys with the same seed: from the cluster's id, and the secret file if any. */
+static uint64_t hash_seed(const struct rf_server *server, uint64_t cluster)
+{
+    uint64_t facts[2] = {cluster, server->hash_secret};
+    return rf_hash64(rf_slice(facts, sizeof(facts)), 0);
+}
+
+static struct rf_result build_view(struct rf_control_host *host, struct rf_view **ret_view)
+{
+    struct rf_server *server = host->base.server;
+    uint32_t          n = rf_control_n_members(host->control);
+    struct rf_member *members = RF_NEW_ARRAY(struct rf_member, n + 1);
+    struct rf_ring   *ring = NULL;
+    if (members == NULL) {
+        return rf_result(RF_NO_MEMORY);
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        members[i] = *rf_control_member(host->control, i);
+    }
+    uint64_t         seed = hash_seed(server, rf_control_cluster(host->control));
+    struct rf_result result = rf_ring_build(members, n, seed, &ring);
+    if (rf_ok(result)) {
+        result = rf_view_build(ring, host->tables, host->n_tables, rf_registry_host(), ret_view);
+    }
+    rf_ring_drop(ring);
+    rf_mem_free(members);
+    return result;
+}
+
+static void publish(struct rf_control_host *host)
+{
+    struct rf_server *server = host->base.server;
+    struct rf_view   *view = NULL;
+    if (!rf_ok(build_view(host, &view))) {
+        rf_log(RF_LOG_ERROR, "ring_not_built", "text=\"out of memory; the old ring stays in use\"");
+        return;
+    }
+    atomic_store(&server->cluster, rf_control_cluster(host->control));
+    rf_log(RF_LOG_INFO, "ring", "members=%u owners=%u tokens=%u digest=%016llx",
+           view->ring->n_members, view->ring->n_owners, view->ring->n_tokens,
+           (unsigned long long)view->ring->digest);
+    for (uint32_t s = 0; s < server->n_shards; s++) {
+        struct rf_mail mail = {.kind = RF_MAIL_VIEW, .as.view = rf_view_take(view)};
+        if (!rf_thread_mail(&host->base, s, &mail)) {
+            rf_view_drop(view);
+        }
+    }
+    rf_view_drop(view);
+}
+
+static void tell_alive(struct rf_control_host *host, const struct rf_effect *effect)
+{
+    struct rf_mail mail = {.kind = RF_MAIL_ALIVE,
+                           .as.peer = {.node = effect->node, .up = effect->as.up}};
+    const char    *name = "?";
+    for (uint32_t i = 0; i < rf_control_n_members(host->control); i++) {
+        if (rf_control_member(host->control, i)->node == effect->node) {
+            name = rf_control_member(host->control, i)->name;
+        }
+    }
+    rf_log(effect->as.up ? RF_LOG_INFO : RF_LOG_WARN, effect->as.up ? "node_alive" : "node_dead",
+           "peer=%s", name);
+    for (uint32_t s = 0; s < host->base.server->n_shards; s++) {
+        (void)rf_thread_mail(&host->base, s, &mail);
+    }
+}
+
+static void do_effect(struct rf_control_host *host, struct rf_effect *effect)
+{
+    switch (effect->kind) {
+    case RF_FX_SEND:
+        mail_frame(host, rf_link_thread(host->base.server, effect->node), RF_MAIL_SEND, effect);
+        break;
+    case RF_FX_SEND_ADDR:
+        mail_frame(host,
+                   (uint32_t)(rf_hash64(rf_slice_str(effect->text), 0) % host->base.server->n_shards),
+                   RF_MAIL_SEND_ADDR, effect);
+        break;
+    case RF_FX_ANSWER:
+        mail_frame(host, rf_link_handle_thread(effect->as.message.link), RF_MAIL_ANSWER, effect);
+        break;
+    case RF_FX_STORE:
+        do_store(host, &effect->as.store);
+        break;
+    case RF_FX_PUBLISH:
+        publish(host);
+        break;
+    case RF_FX_ALIVE:
+        tell_alive(host, effect);
+        break;
+    case RF_FX_REFUSED:
+        if (strcmp(host->refused, effect->text) != 0) {
+            snprintf(host->refused, sizeof(host->refused), "%s", effect->text);
+            rf_log(RF_LOG_ERROR, "cluster_refuses", "text=\"%s\"", effect->text);
+        }
+        break;
+    case RF_FX_REPLY:
+    default:
+        rf_unreachable();
+    }
+}
+
+static void run_machine(struct rf_control_host *host)
+{
+    struct rf_effects effects = {.list = host->effects, .max = RF_EFFECTS_MAX};
+    do {
+        enum rf_rc rc =
+            rf_control_step(host->control, host->queue.list, host->queue.n, &effects).rc;
+        rf_assert(rc == RF_OK || rc == RF_MORE);
+        for (uint32_t i = 0; i < effects.n; i++) {
+            do_effect(host, &effects.list[i]);
+        }
+        rf_queue_consume(&host->queue, effects.consumed);
+    } while (host->queue.n != 0);
+    rf_thread_wake_at(&host->base, effects.wake_at_us);
+}
+
+/* ---- Mail, timer, signals ----------------------------------------------------------------- */
+
+static void on_mail(struct rf_thread *thread, struct rf_mail *mail)
+{
+    struct rf_control_host *host = (struct rf_control_host *)thread;
+    struct rf_event         event = {.kind = RF_EV_TICK, .now = rf_clock_now()};
+    if (mail->kind == RF_MAIL_STORED) {
+        event.kind = RF_EV_STORED;
+        event.as.stored = mail->as.stored;
+    } else if (mail->kind == RF_MAIL_FRAME) {
+        struct rf_blob *blob = mail->as.frame.blob;
+        event.kind = RF_EV_MESSAGE;
+        if (!rf_ok(rf_message_decode(rf_slice(blob->data, blob->size), &event.as.message))) {
+            rf_blob_drop(blob);
+            return;
+        }
+        event.as.message.from = mail->as.frame.node;
+        event.as.message.link = mail->as.frame.link;
+        event.as.message.row.blob = blob;
+    } else {
+        rf_unreachable();
+    }
+    rf_queue_push(&host->queue, &event);
+    run_machine(host);
+}
+
+static void on_timer(struct rf_thread *thread)
+{
+    struct rf_control_host *host = (struct rf_control_host *)thread;
+    struct rf_event         tick = {.kind = RF_EV_TICK, .now = rf_clock_now()};
+    rf_queue_push(&host->queue, &tick);
+    run_machine(host);
+}
+
+static void mail_all(struct rf_control_host *host, enum rf_mail_kind kind)
+{
+    struct rf_mail mail = {.kind = kind};
+    for (uint32_t s = 0; s < host->base.server->n_shards; s++) {
+        (void)rf_thread_mail(&host->base, s, &mail);
+    }
+}
+
+/* Drained when no client is left, or patience is. */
+static void on_stop_timer(uv_timer_t *timer)
+{
+    struct rf_control_host *host = timer->data;
+    struct rf_server       *server = host->base.server;
+    if (atomic_load(&server->n_clients) == 0 || rf_clock_now().mono_us >= host->stop_at_us) {
+        mail_all(host, RF_MAIL_STOP);
+        uv_stop(&host->base.loop.uv);
+    }
+}
+
+static void on_signal(uv_signal_t *handle, int number)
+{
+    struct rf_control_host *host = handle->data;
+    if (host->stopping) {
+        return;
+    }
+    rf_log(RF_LOG_INFO, "stopping", "signal=%d", number);
+    host->stopping = true;
+    host->stop_at_us = rf_clock_now().mono_us + DRAIN_MAX_US;
+    atomic_store(&host->base.server->draining, true);
+    mail_all(host, RF_MAIL_DRAIN);
+    uv_timer_start(&host->stop_timer, on_stop_timer, 0, 10);
+}
+
+/* ---- Life --------------------------------------------------------------------------------- */
+
+static struct rf_result make_machine(struct rf_control_host *host)
+{
+    struct rf_server            *server = host->base.server;
+    const struct rf_node_config *config = &server->config;
+    struct rf_row                state = {0};
+    struct rf_control_config     control = {
+            .self = {.node = rf_engine_node(server->engine),
+                     .generation = rf_engine_generation(server->engine),
+                     .version = 1,
+                     .state = RF_MEMBER_JOINING,
+                     .vnodes = (uint16_t)config->cluster.vnodes},
+            .n_seeds = config->cluster.seeds.n,
+            .gossip_interval_us = (uint64_t)config->cluster.gossip_interval_ms * 1000,
+            .dead_after_us = (uint64_t)config->cluster.dead_after_ms * 1000,
+            .rng_seed = rf_engine_node(server->engine) ^ rf_clock_now().mono_us,
+    };
+    snprintf(control.self.name, sizeof(control.self.name), "%s", config->node.name);
+    snprintf(control.self.rack, sizeof(control.self.rack), "%s", config->node.rack);
+    snprintf(control.self.peer_addr, sizeof(control.self.peer_addr), "%s", config->advertise.peer);
+    snprintf(control.self.client_addr, sizeof(control.self.client_addr), "%s",
+             config->advertise.client);
+    for (uint32_t i = 0; i < config->cluster.seeds.n; i++) {
+        control.seeds[i] = config->cluster.seeds.list[i];
+    }
+    if (rf_engine_meta(server->engine, "cluster", &state)) {
+        control.state = state.value;
+    }
+    return rf_control_new(&control, &host->control);
+}
+
+struct rf_result rf_control_host_init(struct rf_control_host *host, struct rf_server *server,
+                                      char ret_why[256])
+{
+    snprintf(ret_why, 256, "out of memory");
+    RF_TRY(rf_thread_init(&host->base, server, server->n_shards));
+    host->base.on_mail = on_mail;
+    host->base.on_timer = on_timer;
+    host->effects = RF_NEW_ARRAY(struct rf_effect, RF_EFFECTS_MAX);
+    host->tables = RF_NEW_ARRAY(struct rf_table, server->n_tables + 1);
+    if (host->effects == NULL || host->tables == NULL) {
+        return rf_result(RF_NO_MEMORY);
+    }
+    for (uint32_t t = 0; t < server->n_tables; t++) {
+        if (server->tables[t].problem[0] == 0) {
+            host->tables[host->n_tables++] = server->tables[t].view;
+        }
+    }
+    struct rf_result made = make_machine(host);
+    if (!rf_ok(made)) {
+        snprintf(ret_why, 256, "the stored cluster state cannot be used: %s", rf_rc_text(made.rc));
+        return made;
+    }
+    uv_signal_init(&host->base.loop.uv, &host->sigterm);
+    uv_signal_init(&host->base.loop.uv, &host->sigint);
+    uv_timer_init(&host->base.loop.uv, &host->stop_timer);
+    host->sigterm.data = host;
+    host->sigint.data = host;
+    host->stop_timer.data = host;
+    uv_signal_start(&host->sigterm, on_signal, SIGTERM);
+    uv_signal_start(&host->sigint, on_signal, SIGINT);
+    return rf_result(RF_OK);
+}
+
+void rf_control_host_run(struct rf_control_host *host)
+{
+    on_timer(&host->base);
+    uv_run(&host->base.loop.uv, UV_RUN_DEFAULT);
+}
+
+void rf_control_host_fini(struct rf_control_host *host)
+{
+    uv_close((uv_handle_t *)&host->sigterm, NULL);
+    uv_close((uv_handle_t *)&host->sigint, NULL);
+    uv_close((uv_handle_t *)&host->stop_timer, NULL);
+    rf_queue_consume(&host->queue, host->queue.n);
+    rf_mem_free(host->queue.list);
+    rf_thread_fini(&host->base);
+    rf_control_free(host->control);
+    rf_mem_free(host->effects);
+    rf_mem_free(host->tables);
+}

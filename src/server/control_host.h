@@ -1,0 +1,27 @@
+/* The control thread: the host of rf_control. Serves no requests; builds views and hands them out. */
+#ifndef RF_SERVER_CONTROL_HOST_H
+#define RF_SERVER_CONTROL_HOST_H
+
+#include "server/server.h"
+
+struct rf_control_host {
+    struct rf_thread      base; /* first */
+    struct rf_control    *control;
+    struct rf_event_queue queue;
+    struct rf_effect     *effects;
+    struct rf_table      *tables; /* for building views; sorted by name */
+    uint32_t              n_tables;
+    uv_signal_t           sigterm, sigint;
+    uv_timer_t            stop_timer;
+    bool                  stopping;
+    uint64_t              stop_at_us;
+    char                  refused[256]; /* last reason, logged once */
+};
+
+RF_CHECKED struct rf_result rf_control_host_init(struct rf_control_host *host,
+                                                 struct rf_server *server, char ret_why[256]);
+/* Runs on the calling (main) thread until a stop was asked for and carried out. */
+void rf_control_host_run(struct rf_control_host *host);
+void rf_control_host_fini(struct rf_control_host *host);
+
+#endif

@@ -1,0 +1,49 @@
+/* One HTTP request and its response on their way. Handlers (api_*.c) fill the response and finish
+ * it, at once or when an event brings the answer; responses leave in the order of requests. */
+#ifndef RF_SERVER_EXCHANGE_H
+#define RF_SERVER_EXCHANGE_H
+
+#include "http/request.h"
+#include "http/response.h"
+#include "server/worker.h"
+
+#define RF_EXCHANGE_MAGIC 0x45584348u
+
+struct rf_exchange {
+    uint32_t               magic;
+    struct rf_worker      *worker;
+    struct rf_http_conn   *conn; /* NULL when the client is gone */
+    struct rf_exchange    *next; /* on its connection, in order */
+    struct rf_http_request request; /* slices are valid only inside the handler's first call */
+    struct rf_slice        body;    /* ditto */
+    enum rf_http_method    method;
+    bool                   keep_alive;
+    bool                   done;
+    char                   request_id[24];
+    const char            *principal; /* token id, after rf_exchange_authorize */
+    struct rf_buf          response;  /* the whole response, when done */
+    /* Item requests, until the reply comes. */
+    enum rf_client_kind kind;
+    struct rf_row       key; /* holds a blob reference */
+    bool                key_is_text;
+    char                replicas[256]; /* names, for Ringfort-Replicas */
+};
+
+/* Finishes the exchange. `headers` as in rf_http_response, may be NULL. */
+void rf_exchange_answer(struct rf_exchange *exchange, uint16_t status, const char *content_type,
+                        struct rf_slice body, const char *headers);
+/* Finishes it with problem+json. `detail` and `extra` as in rf_problem_json, may be NULL. */
+void rf_exchange_problem(struct rf_exchange *exchange, enum rf_rc rc, const char *detail,
+                         const char *extra);
+/* Checks the credential; answers 401 and returns false when it does not do. */
+bool rf_exchange_authorize(struct rf_exchange *exchange);
+
+/* The handlers. Each finishes the exchange, now or later. */
+void rf_api_item(struct rf_exchange *exchange);                           /* api_item.c */
+void rf_api_item_reply(struct rf_exchange *exchange, const struct rf_reply *reply);
+void rf_api_health(struct rf_exchange *exchange);                         /* api_admin.c */
+void rf_api_admin(struct rf_exchange *exchange);
+void rf_api_ring(struct rf_exchange *exchange);
+void rf_api_metrics(struct rf_exchange *exchange);                        /* metrics.c */
+
+#endif

@@ -1,0 +1,402 @@
+/* HTTPS for clients: connections, pipelining, routes, deadlines. */
+#include <stdio.h>
+
+#include "base/assert.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "io/clock.h"
+#include "server/exchange.h"
+
+#define PIPELINE_MAX 64u          /* requests under way on one connection */
+#define HEAD_TIMEOUT_US 10000000u /* from the first byte of a request to its last (slowloris) */
+#define IDLE_TIMEOUT_US 75000000u /* between requests */
+#define SWEEP_MS 1000u
+
+struct rf_http_conn {
+    struct rf_worker    *worker;
+    struct rf_conn      *conn;
+    struct rf_http_conn *next, *previous; /* of the worker */
+    struct rf_exchange  *first, *last;    /* under way, in order */
+    uint32_t             n_exchanges;
+    bool                 counted;    /* in server->n_clients */
+    bool                 no_more;    /* close after the last response */
+    bool                 continued;  /* 100 Continue was sent for the request that comes in */
+    uint64_t             started_us; /* of the request that comes in; 0: none */
+    uint64_t             idle_us;    /* since when nothing is under way */
+};
+
+/* ---- Responses ---------------------------------------------------------------------------- */
+
+static void free_exchange(struct rf_exchange *exchange)
+{
+    rf_blob_drop(exchange->key.blob);
+    rf_buf_fini(&exchange->response);
+    exchange->magic = 0;
+    rf_mem_free(exchange);
+}
+
+/* Sends the responses that are ready, oldest first. */
+static void flush_ready(struct rf_http_conn *http)
+{
+    bool was_full = http->n_exchanges >= PIPELINE_MAX;
+    while (http->first != NULL && http->first->done) {
+        struct rf_exchange *exchange = http->first;
+        http->first = exchange->next;
+        http->last = http->first == NULL ? NULL : http->last;
+        http->n_exchanges--;
+        rf_buf_append_slice(rf_conn_out(http->conn), rf_buf_slice(&exchange->response));
+        if (!exchange->keep_alive) {
+            http->no_more = true;
+        }
+        free_exchange(exchange);
+    }
+    if (http->first == NULL) {
+        http->idle_us = rf_clock_now().mono_us;
+        if (http->no_more) {
+            rf_conn_close(http->conn, "");
+            return;
+        }
+    }
+    if (was_full && http->n_exchanges < PIPELINE_MAX) {
+        rf_conn_resume(http->conn);
+    }
+}
+
+void rf_exchange_answer(struct rf_exchange *exchange, uint16_t status, const char *content_type,
+                        struct rf_slice body, const char *headers)
+{
+    struct rf_worker *worker = exchange->worker;
+    rf_assert(!exchange->done);
+    if (atomic_load_explicit(&worker->base.server->draining, memory_order_relaxed)) {
+        exchange->keep_alive = false;
+    }
+    struct rf_http_response response = {
+        .status = status,
+        .content_type = content_type,
+        .body = body,
+        .headers = headers,
+        .keep_alive = exchange->keep_alive,
+        .head_only = exchange->method == RF_HTTP_HEAD,
+    };
+    rf_http_write(&exchange->response, &response);
+    worker->http_by_class[status / 100 % 6]++;
+    exchange->done = true;
+    if (exchange->conn == NULL) {
+        free_exchange(exchange);
+    } else {
+        flush_ready(exchange->conn);
+    }
+}
+
+void rf_exchange_problem(struct rf_exchange *exchange, enum rf_rc rc, const char *detail,
+                         const char *extra)
+{
+    struct rf_buf body = {0};
+    const char   *headers = rc == RF_UNAUTHENTICATED ? "WWW-Authenticate: Bearer\r\n"
+                            : rf_rc_http(rc) == 503 || rf_rc_http(rc) == 429 ? "Retry-After: 1\r\n"
+                                                                             : NULL;
+    char          allow[96];
+    if (rc == RF_METHOD_NOT_ALLOWED && detail != NULL) {
+        snprintf(allow, sizeof(allow), "Allow: %s\r\n", detail);
+        headers = allow;
+        detail = NULL;
+    }
+    rf_problem_json(&body, rc, detail, exchange->request_id, extra);
+    rf_exchange_answer(exchange, rf_rc_http(rc), "application/problem+json", rf_buf_slice(&body),
+                       headers);
+    rf_buf_fini(&body);
+}
+
+bool rf_exchange_authorize(struct rf_exchange *exchange)
+{
+    struct rf_slice  header = rf_http_header(&exchange->request, "authorization");
+    struct rf_server *server = exchange->worker->base.server;
+    if (rf_ok(rf_auth_check(&server->auth, header, rf_clock_now().wall_ms, &exchange->principal))) {
+        return true;
+    }
+    rf_exchange_problem(exchange, RF_UNAUTHENTICATED,
+                        header.data == NULL ? "send Authorization: Bearer <token>"
+                                            : "the token is not known, or has expired",
+                        NULL);
+    return false;
+}
+
+void rf_http_reply(struct rf_worker *worker, const struct rf_reply *reply)
+{
+    struct rf_exchange *exchange = (struct rf_exchange *)(uintptr_t)reply->client;
+    rf_assert(exchange->magic == RF_EXCHANGE_MAGIC);
+    rf_assert(exchange->worker == worker);
+    rf_api_item_reply(exchange, reply);
+}
+
+/* ---- Routes ------------------------------------------------------------------------------- */
+
+struct route {
+    const char *path;
+    bool        prefix;
+    void (*handler)(struct rf_exchange *exchange);
+};
+
+static const struct route routes[] = {
+    {"/api/v1/item", false, rf_api_item},   {"/api/v1/ring", false, rf_api_ring},
+    {"/admin/v1/", true, rf_api_admin},     {"/health/", true, rf_api_health},
+    {"/metrics", false, rf_api_metrics},
+};
+
+static void dispatch(struct rf_exchange *exchange)
+{
+    struct rf_slice path = exchange->request.path;
+    for (size_t i = 0; i < sizeof(routes) / sizeof(routes[0]); i++) {
+        size_t n = strlen(routes[i].path);
+        bool   matches = path.size >= n && memcmp(path.data, routes[i].path, n) == 0 &&
+                       (routes[i].prefix || path.size == n);
+        if (matches) {
+            routes[i].handler(exchange);
+            return;
+        }
+    }
+    rf_exchange_problem(exchange, RF_ROUTE_NOT_FOUND, NULL, NULL);
+}
+
+/* ---- Requests in -------------------------------------------------------------------------- */
+
+static struct rf_exchange *new_exchange(struct rf_http_conn *http)
+{
+    struct rf_exchange *exchange = RF_NEW(struct rf_exchange);
+    struct rf_worker   *worker = http->worker;
+    if (exchange == NULL) {
+        return NULL;
+    }
+    exchange->magic = RF_EXCHANGE_MAGIC;
+    exchange->worker = worker;
+    exchange->conn = http;
+    snprintf(exchange->request_id, sizeof(exchange->request_id), "%02x-%016llx",
+             worker->base.number, (unsigned long long)++worker->request_number);
+    if (http->last == NULL) {
+        http->first = exchange;
+    } else {
+        http->last->next = exchange;
+    }
+    http->last = exchange;
+    http->n_exchanges++;
+    return exchange;
+}
+
+/* A request that cannot be read: answered, then the connection is closed. */
+static void refuse_request(struct rf_http_conn *http, enum rf_rc rc, const char *detail)
+{
+    struct rf_exchange *exchange = new_exchange(http);
+    http->no_more = true;
+    if (exchange == NULL) {
+        rf_conn_close(http->conn, "no memory");
+        return;
+    }
+    exchange->method = RF_HTTP_OTHER;
+    exchange->keep_alive = false;
+    rf_exchange_problem(exchange, rc, detail, NULL);
+}
+
+static uint64_t body_limit(const struct rf_http_conn *http)
+{
+    uint64_t max = (uint64_t)http->worker->base.server->config.limits.max_value_bytes;
+    return max * 4 / 3 + 4096;
+}
+
+/* Takes one request off the front. Returns the bytes used, 0 when more must come. */
+static size_t take_request(struct rf_http_conn *http, struct rf_slice bytes)
+{
+    struct rf_http_request request;
+    enum rf_rc             rc = rf_http_parse(bytes, &request).rc;
+    if (http->started_us == 0) {
+        http->started_us = rf_clock_now().mono_us;
+    }
+    if (rc == RF_MORE) {
+        return 0;
+    }
+    if (rc != RF_OK) {
+        refuse_request(http, rc, NULL);
+        return bytes.size;
+    }
+    if (request.content_length > body_limit(http)) {
+        char detail[96];
+        snprintf(detail, sizeof(detail), "the body may have at most %llu bytes",
+                 (unsigned long long)body_limit(http));
+        refuse_request(http, RF_TOO_LARGE, detail);
+        return bytes.size;
+    }
+    size_t size = request.head_size + (size_t)request.content_length;
+    if (bytes.size < size) {
+        if (request.expect_continue && !http->continued && http->first == NULL) {
+            http->continued = true;
+            rf_buf_append_str(rf_conn_out(http->conn), "HTTP/1.1 100 Continue\r\n\r\n");
+        }
+        return 0;
+    }
+    struct rf_exchange *exchange = new_exchange(http);
+    if (exchange == NULL) {
+        rf_conn_close(http->conn, "no memory");
+        return bytes.size;
+    }
+    http->started_us = 0;
+    http->continued = false;
+    exchange->request = request;
+    exchange->method = request.method;
+    exchange->keep_alive = request.keep_alive;
+    exchange->body = rf_slice(bytes.data + request.head_size, (size_t)request.content_length);
+    if (!request.keep_alive) {
+        http->no_more = true;
+    }
+    dispatch(exchange);
+    return size;
+}
+
+static size_t on_data(struct rf_conn *conn, struct rf_slice bytes)
+{
+    struct rf_http_conn *http = rf_conn_user(conn);
+    size_t               used = 0;
+    while (used < bytes.size && !http->no_more) {
+        if (http->n_exchanges >= PIPELINE_MAX) {
+            rf_conn_pause(conn);
+            return used;
+        }
+        size_t taken = take_request(http, rf_slice(bytes.data + used, bytes.size - used));
+        if (taken == 0) {
+            return used;
+        }
+        used += taken;
+    }
+    return http->no_more ? bytes.size : used;
+}
+
+/* ---- Connections -------------------------------------------------------------------------- */
+
+static void on_ready(struct rf_conn *conn)
+{
+    struct rf_http_conn *http = rf_conn_user(conn);
+    http->idle_us = rf_clock_now().mono_us;
+}
+
+static void on_close(struct rf_conn *conn, const char *why)
+{
+    struct rf_http_conn *http = rf_conn_user(conn);
+    struct rf_worker    *worker = http->worker;
+    if (why[0] != 0) {
+        rf_log(RF_LOG_DEBUG, "client_closed", "remote=%s text=\"%s\"", rf_conn_remote(conn), why);
+    }
+    while (http->first != NULL) {
+        struct rf_exchange *exchange = http->first;
+        http->first = exchange->next;
+        exchange->conn = NULL;
+        if (exchange->done) {
+            free_exchange(exchange);
+        }
+    }
+    if (http->previous != NULL) {
+        http->previous->next = http->next;
+    } else {
+        worker->http_conns = http->next;
+    }
+    if (http->next != NULL) {
+        http->next->previous = http->previous;
+    }
+    worker->n_http_conns--;
+    atomic_fetch_sub(&worker->base.server->n_clients, 1);
+    rf_mem_free(http);
+}
+
+/* Plain HTTP on the TLS port: say so in words that such a client can read. */
+static void on_plain(struct rf_conn *conn, struct rf_slice bytes)
+{
+    struct rf_buf body = {0};
+    struct rf_buf response = {0};
+    (void)bytes;
+    rf_problem_json(&body, RF_TLS_REQUIRED, "this port speaks HTTPS; use https://", "-",
+                    ",\"reason\":\"tls_required\"");
+    rf_http_write(&response, &(struct rf_http_response){
+                                 .status = 400,
+                                 .content_type = "application/problem+json",
+                                 .body = rf_buf_slice(&body),
+                             });
+    rf_conn_write_plain(conn, rf_buf_slice(&response));
+    rf_buf_fini(&body);
+    rf_buf_fini(&response);
+}
+
+static const struct rf_conn_callbacks callbacks = {on_ready, on_data, on_close, on_plain};
+
+static void on_client(uv_stream_t *listener, int status)
+{
+    struct rf_worker    *worker = listener->data;
+    struct rf_server    *server = worker->base.server;
+    struct rf_http_conn *http = status == 0 ? RF_NEW(struct rf_http_conn) : NULL;
+    if (http == NULL) {
+        return;
+    }
+    http->worker = worker;
+    http->idle_us = rf_clock_now().mono_us;
+    http->conn = rf_conn_accept(&worker->base.loop, listener, worker->https, &callbacks, http);
+    if (http->conn == NULL) {
+        rf_mem_free(http);
+        return;
+    }
+    http->next = worker->http_conns;
+    if (http->next != NULL) {
+        http->next->previous = http;
+    }
+    worker->http_conns = http;
+    worker->n_http_conns++;
+    if (atomic_fetch_add(&server->n_clients, 1) >= (uint32_t)server->config.limits.max_connections) {
+        rf_conn_close(http->conn, "too many connections");
+    }
+}
+
+/* Once a second: connections that dawdle over a request, or are idle for too long, are closed. */
+static void on_sweep(uv_timer_t *timer)
+{
+    struct rf_worker    *worker = timer->data;
+    uint64_t             now_us = rf_clock_now().mono_us;
+    struct rf_http_conn *next = NULL;
+    rf_worker_publish_stats(worker);
+    for (struct rf_http_conn *http = worker->http_conns; http != NULL; http = next) {
+        next = http->next;
+        if (http->started_us != 0 && now_us - http->started_us > HEAD_TIMEOUT_US &&
+            !http->no_more) {
+            refuse_request(http, RF_REQUEST_TIMEOUT, NULL);
+        } else if (http->first == NULL && now_us - http->idle_us > IDLE_TIMEOUT_US) {
+            rf_conn_close(http->conn, "idle");
+        }
+    }
+}
+
+/* ---- Life --------------------------------------------------------------------------------- */
+
+struct rf_result rf_http_init(struct rf_worker *worker, char ret_why[256])
+{
+    worker->client_listener.data = worker;
+    uv_timer_init(&worker->base.loop.uv, &worker->sweep);
+    worker->sweep.data = worker;
+    uv_timer_start(&worker->sweep, on_sweep, SWEEP_MS, SWEEP_MS);
+    uv_unref((uv_handle_t *)&worker->sweep);
+    return rf_listen(&worker->base.loop, worker->base.server->config.listen.client,
+                     &worker->client_listener, on_client, ret_why);
+}
+
+void rf_http_close(struct rf_worker *worker)
+{
+    struct rf_http_conn *next = NULL;
+    if (!uv_is_closing((uv_handle_t *)&worker->client_listener)) {
+        uv_close((uv_handle_t *)&worker->client_listener, NULL);
+    }
+    for (struct rf_http_conn *http = worker->http_conns; http != NULL; http = next) {
+        next = http->next;
+        http->no_more = true;
+        if (http->first == NULL) {
+            rf_conn_close(http->conn, "");
+        }
+    }
+}
+
+void rf_http_fini(struct rf_worker *worker)
+{
+    uv_close((uv_handle_t *)&worker->sweep, NULL);
+}

@@ -1,0 +1,124 @@
+/* /metrics in the Prometheus text format: the sums of what all threads have published. */
+#include <stdio.h>
+
+#include "io/clock.h"
+#include "server/exchange.h"
+
+static void family(struct rf_buf *body, const char *name, const char *type, const char *help)
+{
+    rf_buf_append_str(body, "# HELP ");
+    rf_buf_append_str(body, name);
+    rf_buf_append_str(body, " ");
+    rf_buf_append_str(body, help);
+    rf_buf_append_str(body, "\n# TYPE ");
+    rf_buf_append_str(body, name);
+    rf_buf_append_str(body, " ");
+    rf_buf_append_str(body, type);
+    rf_buf_append_str(body, "\n");
+}
+
+static void sample(struct rf_buf *body, const char *name, const char *labels, uint64_t value)
+{
+    rf_buf_append_str(body, name);
+    rf_buf_append_str(body, labels);
+    rf_buf_append_str(body, " ");
+    rf_buf_append_u64(body, value);
+    rf_buf_append_str(body, "\n");
+}
+
+static void simple(struct rf_buf *body, const char *name, const char *type, const char *help,
+                   uint64_t value)
+{
+    family(body, name, type, help);
+    sample(body, name, "", value);
+}
+
+static void put_requests(struct rf_buf *body, const struct rf_worker_stats *stats)
+{
+    static const char *const classes[] = {"{class=\"2xx\"}", "{class=\"3xx\"}", "{class=\"4xx\"}",
+                                          "{class=\"5xx\"}"};
+    const struct rf_shard_stats *shard = &stats->shard;
+    family(body, "ringfort_http_requests_total", "counter", "HTTP requests answered, by class.");
+    for (int c = 2; c <= 5; c++) {
+        sample(body, "ringfort_http_requests_total", classes[c - 2], stats->http_by_class[c]);
+    }
+    family(body, "ringfort_coordinated_requests_total", "counter",
+           "Item requests coordinated by this node, by operation.");
+    sample(body, "ringfort_coordinated_requests_total", "{op=\"get\"}", shard->reads);
+    sample(body, "ringfort_coordinated_requests_total", "{op=\"put\"}", shard->writes);
+    sample(body, "ringfort_coordinated_requests_total", "{op=\"delete\"}", shard->deletes);
+    family(body, "ringfort_replica_operations_total", "counter",
+           "Operations served as a replica for peers, by kind.");
+    sample(body, "ringfort_replica_operations_total", "{op=\"write\"}", shard->replica_writes);
+    sample(body, "ringfort_replica_operations_total", "{op=\"read\"}", shard->replica_reads);
+    simple(body, "ringfort_requests_in_flight", "gauge", "Item requests under way.",
+           shard->in_flight);
+    simple(body, "ringfort_quorum_failures_total", "counter",
+           "Requests refused for too few live replicas.", shard->quorum_failures);
+    simple(body, "ringfort_request_timeouts_total", "counter",
+           "Requests that got too few answers in time.", shard->timeouts);
+    simple(body, "ringfort_restamps_total", "counter",
+           "Writes stamped again because a replica knew a newer version.", shard->restamps);
+    simple(body, "ringfort_read_repairs_total", "counter",
+           "Stale replicas written to by strong reads.", shard->read_repairs);
+}
+
+static void put_storage(struct rf_buf *body, const struct rf_store_stats *store)
+{
+    simple(body, "ringfort_storage_applies_total", "counter", "Rows offered to storage.",
+           store->applies);
+    simple(body, "ringfort_storage_reads_total", "counter", "Keys read from storage.",
+           store->reads);
+    simple(body, "ringfort_storage_memtable_hits_total", "counter", "Reads answered by a memtable.",
+           store->memtable_hits);
+    simple(body, "ringfort_storage_refused_newer_total", "counter",
+           "Writes refused because a newer version was stored.", store->newer);
+    simple(body, "ringfort_wal_groups_total", "counter", "Groups written and synced.",
+           store->wal_groups);
+    simple(body, "ringfort_wal_records_total", "counter", "Records made durable.",
+           store->wal_records);
+    simple(body, "ringfort_wal_bytes_total", "counter", "Bytes written to the log.",
+           store->wal_bytes);
+    simple(body, "ringfort_memtable_bytes", "gauge", "Memory of all memtables.",
+           store->memtable_bytes);
+    simple(body, "ringfort_memtable_rows", "gauge", "Rows in all memtables.",
+           store->memtable_rows);
+    simple(body, "ringfort_storage_read_only", "gauge",
+           "1 when the log has failed and nothing is acknowledged.", store->read_only);
+}
+
+static void put_cluster(struct rf_buf *body, struct rf_worker *worker)
+{
+    const struct rf_view *view = rf_shard_view(worker->shard);
+    uint64_t              alive = 0;
+    uint64_t              members = view == NULL ? 0 : view->ring->n_members;
+    for (uint32_t m = 0; m < members; m++) {
+        alive += rf_shard_alive(worker->shard, (uint16_t)m);
+    }
+    simple(body, "ringfort_cluster_members", "gauge", "Known members.", members);
+    simple(body, "ringfort_cluster_members_alive", "gauge", "Members believed alive.", alive);
+    simple(body, "ringfort_client_connections", "gauge", "Client connections.",
+           atomic_load(&worker->base.server->n_clients));
+    simple(body, "ringfort_uptime_seconds", "gauge", "Seconds since the start.",
+           (rf_clock_now().mono_us / 1000 - worker->base.server->started_ms) / 1000);
+}
+
+void rf_api_metrics(struct rf_exchange *exchange)
+{
+    struct rf_buf body = {0};
+    if (!rf_exchange_authorize(exchange)) {
+        return;
+    }
+    if (exchange->method != RF_HTTP_GET && exchange->method != RF_HTTP_HEAD) {
+        rf_exchange_problem(exchange, RF_METHOD_NOT_ALLOWED, "GET, HEAD", NULL);
+        return;
+    }
+    rf_worker_publish_stats(exchange->worker);
+    struct rf_worker_stats stats = rf_worker_sum_stats(exchange->worker->base.server);
+    put_cluster(&body, exchange->worker);
+    put_requests(&body, &stats);
+    put_storage(&body, &stats.store);
+    rf_exchange_answer(exchange, 200, "text/plain; version=0.0.4; charset=utf-8",
+                       rf_buf_slice(&body), NULL);
+    rf_buf_fini(&body);
+}

@@ -1,0 +1,196 @@
+#include "server/server.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <sys/random.h>
+
+#include "base/hash.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "io/clock.h"
+#include "io/fs_posix.h"
+#include "io/tls.h"
+#include "server/control_host.h"
+#include "server/tables.h"
+#include "server/worker.h"
+
+#define SEGMENT_MAX (16u * 1024 * 1024) /* bytes of a WAL segment */
+
+struct rf_thread *rf_server_thread(struct rf_server *server, uint32_t number)
+{
+    return number < server->n_shards ? &server->workers[number].base : &server->control->base;
+}
+
+/* ---- Configuration ------------------------------------------------------------------------ */
+
+/* The own certificate must name this node, or no peer will talk to it. */
+static void check_certificate(const struct rf_node_config *config, struct rf_problems *problems)
+{
+    char cluster[64];
+    char name[64];
+    FILE *file = fopen(config->tls.cert, "rbe");
+    if (file == NULL) {
+        rf_problem(problems, "tls.cert: cannot open %s: %m", config->tls.cert);
+        return;
+    }
+    fclose(file);
+    if (!rf_tls_file_identity(config->tls.cert, "node", cluster, name)) {
+        rf_problem(problems, "tls.cert: %s names no node; it needs the SAN URI ringfort://%s/node/%s",
+                   config->tls.cert, config->cluster.name, config->node.name);
+    } else if (strcmp(cluster, config->cluster.name) != 0 || strcmp(name, config->node.name) != 0) {
+        rf_problem(problems,
+                   "tls.cert: %s is for node '%s' of cluster '%s', this is node '%s' of '%s'",
+                   config->tls.cert, name, cluster, config->node.name, config->cluster.name);
+    }
+}
+
+static void load_hash_secret(struct rf_server *server, struct rf_problems *problems)
+{
+    uint8_t     bytes[4096];
+    const char *path = server->config.cluster.hash_secret_file;
+    if (path[0] == 0) {
+        return;
+    }
+    FILE  *file = fopen(path, "rbe");
+    size_t n = file == NULL ? 0 : fread(bytes, 1, sizeof(bytes), file);
+    if (file != NULL) {
+        fclose(file);
+    }
+    if (n < 16) {
+        rf_problem(problems, "cluster.hash_secret_file: %s must hold at least 16 bytes", path);
+        return;
+    }
+    server->hash_secret = rf_hash64(rf_slice(bytes, n), 1);
+}
+
+/* Everything that is wrong is told at once. */
+static bool load_config(struct rf_server *server, const char *path)
+{
+    struct rf_problems problems = {0};
+    if (rf_ok(rf_node_config_load(path, &server->config, &problems))) {
+        server->registry = rf_registry_new(server->config.plugins.dir);
+        (void)rf_tables_load(server, &problems).rc;
+        check_certificate(&server->config, &problems);
+        load_hash_secret(server, &problems);
+        server->auth.open = server->config.auth.none;
+        if (!server->auth.open) {
+            (void)rf_auth_load(server->config.auth.tokens_file, &server->auth, &problems).rc;
+        }
+    }
+    bool fine = problems.count == 0;
+    if (!fine) {
+        fwrite(problems.text.data, 1, problems.text.size, stderr);
+        fprintf(stderr, "%u problem%s; the server does not start\n", problems.count,
+                problems.count == 1 ? "" : "s");
+    }
+    rf_problems_fini(&problems);
+    return fine;
+}
+
+/* ---- Start and stop ----------------------------------------------------------------------- */
+
+static bool open_engine(struct rf_server *server)
+{
+    const struct rf_node_config *config = &server->config;
+    struct rf_engine_error       error;
+    uint64_t                     random = 0;
+    if (getrandom(&random, sizeof(random), 0) != sizeof(random)) {
+        return false;
+    }
+    struct rf_engine_config engine = {
+        .fs = rf_fs_posix(),
+        .dir = config->node.data_dir,
+        .n_partitions = (uint32_t)config->storage.partitions,
+        .n_shards = server->n_shards,
+        .segment_max = SEGMENT_MAX,
+        .random = random,
+    };
+    if (!rf_ok(rf_engine_open(&engine, &server->engine, &error))) {
+        rf_log(RF_LOG_ERROR, "storage_failed", "text=\"%s\"", error.text);
+        return false;
+    }
+    struct rf_recovery found = rf_engine_recovery(server->engine);
+    rf_log(RF_LOG_INFO, "recovered", "segments=%llu records=%llu torn_tails=%llu generation=%llu",
+           (unsigned long long)found.segments, (unsigned long long)found.records,
+           (unsigned long long)found.torn_tails,
+           (unsigned long long)rf_engine_generation(server->engine));
+    for (uint32_t t = 0; t < server->n_tables; t++) {
+        if (!rf_ok(rf_engine_add_table(server->engine, &server->tables[t].policy))) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool start_threads(struct rf_server *server)
+{
+    char why[256];
+    server->workers = RF_NEW_ARRAY(struct rf_worker, server->n_shards);
+    server->control = RF_NEW(struct rf_control_host);
+    if (server->workers == NULL || server->control == NULL) {
+        return false;
+    }
+    for (uint32_t s = 0; s < server->n_shards; s++) {
+        if (!rf_ok(rf_worker_init(&server->workers[s], server, s, why))) {
+            rf_log(RF_LOG_ERROR, "start_failed", "text=\"%s\"", why);
+            return false;
+        }
+    }
+    if (!rf_ok(rf_control_host_init(server->control, server, why))) {
+        rf_log(RF_LOG_ERROR, "start_failed", "text=\"%s\"", why);
+        return false;
+    }
+    for (uint32_t s = 0; s < server->n_shards; s++) {
+        if (!rf_ok(rf_worker_start(&server->workers[s]))) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void stop(struct rf_server *server)
+{
+    for (uint32_t s = 0; s < server->n_shards; s++) {
+        uv_thread_join(&server->workers[s].base.thread);
+    }
+    for (uint32_t s = 0; s < server->n_shards; s++) {
+        rf_worker_fini(&server->workers[s]);
+    }
+    rf_control_host_fini(server->control);
+    rf_mem_free(server->workers);
+    rf_mem_free(server->control);
+    rf_engine_close(server->engine);
+    rf_tables_free(server);
+    rf_registry_free(server->registry);
+    rf_log(RF_LOG_INFO, "stopped", "text=\"bye\"");
+}
+
+int rf_server_run(const char *config_path)
+{
+    struct rf_server *server = RF_NEW(struct rf_server);
+    uv_cpu_info_t    *cpus = NULL;
+    int               n_cpus = 1;
+    if (server == NULL || !load_config(server, config_path)) {
+        rf_mem_free(server);
+        return 2;
+    }
+    signal(SIGPIPE, SIG_IGN);
+    rf_clock_set_offset(server->config.clock.test_offset_ms);
+    rf_log_setup((enum rf_log_level)server->config.log.level, server->config.node.name);
+    if (uv_cpu_info(&cpus, &n_cpus) == 0) {
+        uv_free_cpu_info(cpus, n_cpus);
+    }
+    server->n_shards = (uint32_t)(server->config.node.threads != 0 ? server->config.node.threads
+                                                                   : n_cpus);
+    server->started_ms = rf_clock_now().mono_us / 1000;
+    if (!open_engine(server) || !start_threads(server)) {
+        return 1; /* the process ends: nothing is worth taking apart */
+    }
+    rf_log(RF_LOG_INFO, "started", "client=%s peer=%s threads=%u tables=%u",
+           server->config.listen.client, server->config.listen.peer, server->n_shards,
+           server->n_tables);
+    rf_control_host_run(server->control);
+    stop(server);
+    rf_mem_free(server);
+    return 0;
+}

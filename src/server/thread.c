@@ -1,0 +1,160 @@
+/* What shard threads and the control thread have in common: loop, timer, mail, event queue. */
+#include "base/assert.h"
+#include "base/mem.h"
+#include "io/clock.h"
+#include "server/server.h"
+
+static void on_wake(uv_async_t *handle)
+{
+    struct rf_thread *thread = handle->data;
+    struct rf_mail    mail;
+    for (uint32_t from = 0; from <= thread->server->n_shards; from++) {
+        while (rf_mailbox_pop(thread->inbox[from], &mail)) {
+            thread->on_mail(thread, &mail);
+        }
+    }
+}
+
+static void on_timer(uv_timer_t *handle)
+{
+    struct rf_thread *thread = handle->data;
+    thread->timer_at_us = UINT64_MAX;
+    thread->on_timer(thread);
+}
+
+struct rf_result rf_thread_init(struct rf_thread *thread, struct rf_server *server, uint32_t number)
+{
+    thread->server = server;
+    thread->number = number;
+    thread->timer_at_us = UINT64_MAX;
+    RF_TRY(rf_loop_init(&thread->loop));
+    uv_async_init(&thread->loop.uv, &thread->wake, on_wake);
+    thread->wake.data = thread;
+    uv_timer_init(&thread->loop.uv, &thread->timer);
+    thread->timer.data = thread;
+    thread->inbox = RF_NEW_ARRAY(struct rf_mailbox *, server->n_shards + 1);
+    for (uint32_t i = 0; thread->inbox != NULL && i <= server->n_shards; i++) {
+        thread->inbox[i] = rf_mailbox_new(RF_MAILBOX_SIZE, sizeof(struct rf_mail));
+        if (thread->inbox[i] == NULL) {
+            return rf_result(RF_NO_MEMORY);
+        }
+    }
+    return rf_result(thread->inbox == NULL ? RF_NO_MEMORY : RF_OK);
+}
+
+static void drop_mail(struct rf_mail *mail)
+{
+    switch (mail->kind) {
+    case RF_MAIL_STORE:
+        rf_blob_drop(mail->as.store.row.blob);
+        break;
+    case RF_MAIL_STORED:
+        rf_blob_drop(mail->as.stored.row.blob);
+        break;
+    case RF_MAIL_SEND:
+    case RF_MAIL_SEND_ADDR:
+    case RF_MAIL_ANSWER:
+    case RF_MAIL_FRAME:
+        rf_blob_drop(mail->as.frame.blob);
+        break;
+    case RF_MAIL_VIEW:
+        rf_view_drop(mail->as.view);
+        break;
+    case RF_MAIL_ALIVE:
+    case RF_MAIL_LINK:
+    case RF_MAIL_DRAIN:
+    case RF_MAIL_STOP:
+    default:
+        break;
+    }
+}
+
+void rf_thread_fini(struct rf_thread *thread)
+{
+    struct rf_mail mail;
+    uv_close((uv_handle_t *)&thread->wake, NULL);
+    uv_close((uv_handle_t *)&thread->timer, NULL);
+    uv_run(&thread->loop.uv, UV_RUN_DEFAULT);
+    rf_loop_fini(&thread->loop);
+    for (uint32_t i = 0; i <= thread->server->n_shards; i++) {
+        while (rf_mailbox_pop(thread->inbox[i], &mail)) {
+            drop_mail(&mail);
+        }
+        rf_mailbox_free(thread->inbox[i]);
+    }
+    rf_mem_free(thread->inbox);
+}
+
+bool rf_thread_mail(struct rf_thread *from, uint32_t to, const struct rf_mail *mail)
+{
+    struct rf_thread *target = rf_server_thread(from->server, to);
+    if (!rf_mailbox_push(target->inbox[from->number], mail)) {
+        return false;
+    }
+    uv_async_send(&target->wake);
+    return true;
+}
+
+void rf_thread_wake_at(struct rf_thread *thread, uint64_t at_us)
+{
+    if (at_us >= thread->timer_at_us) {
+        return;
+    }
+    uint64_t now_us = rf_clock_now().mono_us;
+    uint64_t wait_ms = at_us <= now_us ? 0 : (at_us - now_us + 999) / 1000;
+    thread->timer_at_us = at_us;
+    uv_update_time(&thread->loop.uv);
+    uv_timer_start(&thread->timer, on_timer, wait_ms, 0);
+}
+
+/* ---- Events ------------------------------------------------------------------------------- */
+
+static void drop_event(const struct rf_event *event)
+{
+    switch (event->kind) {
+    case RF_EV_CLIENT:
+        rf_blob_drop(event->as.client.row.blob);
+        break;
+    case RF_EV_MESSAGE:
+        rf_blob_drop(event->as.message.row.blob);
+        break;
+    case RF_EV_STORED:
+        rf_blob_drop(event->as.stored.row.blob);
+        break;
+    case RF_EV_VIEW:
+        rf_view_drop(event->as.view);
+        break;
+    case RF_EV_TICK:
+    case RF_EV_ALIVE:
+    case RF_EV_LINK:
+    default:
+        break;
+    }
+}
+
+void rf_queue_push(struct rf_event_queue *queue, const struct rf_event *event)
+{
+    if (queue->n == queue->cap) {
+        uint32_t         cap = queue->cap == 0 ? 64 : queue->cap * 2;
+        struct rf_event *grown = rf_mem_realloc(queue->list, sizeof(*grown) * cap);
+        if (grown == NULL) {
+            drop_event(event); /* as if the message was lost: requests time out */
+            return;
+        }
+        queue->list = grown;
+        queue->cap = cap;
+    }
+    queue->list[queue->n++] = *event;
+}
+
+void rf_queue_consume(struct rf_event_queue *queue, uint32_t n)
+{
+    rf_assert(n <= queue->n);
+    for (uint32_t i = 0; i < n; i++) {
+        drop_event(&queue->list[i]);
+    }
+    if (n != 0 && n != queue->n) {
+        memmove(queue->list, queue->list + n, sizeof(*queue->list) * (queue->n - n));
+    }
+    queue->n -= n;
+}

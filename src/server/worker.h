@@ -1,0 +1,89 @@
+/* A shard thread: the host of one rf_shard machine, its store and log thread, its client
+ * connections and peer links. It turns I/O into events and effects into I/O. */
+#ifndef RF_SERVER_WORKER_H
+#define RF_SERVER_WORKER_H
+
+#include "server/server.h"
+
+#define RF_EFFECTS_MAX 512u
+#define RF_LINKS_MAX 8192u
+
+struct rf_http_conn;
+struct rf_link;
+
+struct rf_worker_stats {
+    struct rf_shard_stats shard;
+    struct rf_store_stats store;
+    uint64_t              http_by_class[6];
+};
+
+struct rf_worker {
+    struct rf_thread      base; /* first: the thread's callbacks cast back */
+    struct rf_shard      *shard;
+    struct rf_store      *store;
+    struct rf_event_queue queue;
+    bool                  running; /* inside rf_worker_run */
+    struct rf_effect     *effects;
+    /* The log thread. */
+    uv_thread_t   log_thread;
+    uv_sem_t      log_work;
+    uv_async_t    log_done;
+    bool          log_busy;
+    _Atomic bool  log_stop;
+    /* Clients. */
+    uv_tcp_t             client_listener;
+    SSL_CTX             *https;
+    struct rf_http_conn *http_conns;
+    uint32_t             n_http_conns;
+    uv_timer_t           sweep;
+    uint64_t             request_number;
+    /* Peers. */
+    uv_tcp_t         peer_listener;
+    SSL_CTX         *peer_server;
+    SSL_CTX         *peer_client;
+    struct rf_link **links; /* by slot; accepted and dialed */
+    uint32_t        *link_generations;
+    uint32_t         n_links; /* slots in use up to here */
+    bool             drained;
+    uint64_t         http_by_class[6];
+    /* What other threads may read: a copy of the counters, renewed once a second. */
+    uv_mutex_t              published_lock;
+    struct rf_worker_stats  published;
+};
+
+/* Makes everything of the thread except the thread itself. A sentence on failure. */
+RF_CHECKED struct rf_result rf_worker_init(struct rf_worker *worker, struct rf_server *server,
+                                           uint32_t number, char ret_why[256]);
+RF_CHECKED struct rf_result rf_worker_start(struct rf_worker *worker);
+void rf_worker_fini(struct rf_worker *worker); /* after the thread has ended */
+
+/* Queues an event with the time of now (references pass over) and runs the machine. */
+void rf_worker_event(struct rf_worker *worker, struct rf_event *event);
+
+/* Renews the copy of this thread's counters. Thread: the worker's. */
+void rf_worker_publish_stats(struct rf_worker *worker);
+/* Adds up the copies of all threads. Thread: any. */
+struct rf_worker_stats rf_worker_sum_stats(struct rf_server *server);
+
+/* --- peer_link.c */
+RF_CHECKED struct rf_result rf_links_init(struct rf_worker *worker, char ret_why[256]);
+void rf_links_close(struct rf_worker *worker);
+void rf_links_fini(struct rf_worker *worker);
+void rf_link_send(struct rf_worker *worker, uint64_t node, const struct rf_message *message);
+void rf_link_send_frame(struct rf_worker *worker, uint64_t node, struct rf_slice frame);
+void rf_link_send_addr(struct rf_worker *worker, const char *address, struct rf_slice frame);
+void rf_link_answer(struct rf_worker *worker, uint64_t link, const struct rf_message *message);
+void rf_link_answer_frame(struct rf_worker *worker, uint64_t link, struct rf_slice frame);
+/* The thread that owns the dialed link to a node, and the thread that owns a link handle. */
+uint32_t rf_link_thread(const struct rf_server *server, uint64_t node);
+uint32_t rf_link_handle_thread(uint64_t link);
+/* A frame for this thread's machine; the blob's reference passes over. */
+void rf_worker_frame(struct rf_worker *worker, uint64_t from, uint64_t link, struct rf_blob *blob);
+
+/* --- http_server.c */
+RF_CHECKED struct rf_result rf_http_init(struct rf_worker *worker, char ret_why[256]);
+void rf_http_close(struct rf_worker *worker);
+void rf_http_fini(struct rf_worker *worker);
+void rf_http_reply(struct rf_worker *worker, const struct rf_reply *reply);
+
+#endif

@@ -1,0 +1,21 @@
+/* Who this directory is: node id, generation, number of partitions. One small checksummed file,
+ * replaced as a whole (docs/formats/identity.md). */
+#ifndef RF_STORAGE_IDENTITY_H
+#define RF_STORAGE_IDENTITY_H
+
+#include "base/fs.h"
+
+struct rf_identity {
+    uint64_t node;
+    uint64_t generation;
+    uint32_t n_partitions;
+};
+
+/* RF_OK, RF_NOT_FOUND (empty directory), RF_CORRUPT, RF_WRONG_VERSION, RF_IO_ERROR. Blocks. */
+RF_CHECKED struct rf_result rf_identity_read(struct rf_fs fs, const char *dir,
+                                             struct rf_identity *ret_identity);
+/* Writes a new file beside the old one, syncs it and puts it in its place. Blocks. */
+RF_CHECKED struct rf_result rf_identity_write(struct rf_fs fs, const char *dir,
+                                              const struct rf_identity *identity);
+
+#endif

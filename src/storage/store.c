@@ -1,0 +1,312 @@
+/* Operations of one shard's store: apply (log, memtable, acknowledgement after the sync), read. */
+#include "base/mem.h"
+#include "storage/engine_private.h"
+
+/* ---- Tables ------------------------------------------------------------------------------- */
+
+struct rf_store_table *rf_store_table_of(struct rf_store *store, uint64_t id)
+{
+    uint32_t low = 0;
+    uint32_t high = store->n_tables;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if (store->tables[middle].id < id) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    if (low < store->n_tables && store->tables[low].id == id) {
+        return &store->tables[low];
+    }
+    if (store->n_tables == store->cap_tables) {
+        uint32_t               cap = store->cap_tables == 0 ? 4 : store->cap_tables * 2;
+        struct rf_store_table *grown = rf_mem_realloc(store->tables, sizeof(*grown) * cap);
+        if (grown == NULL) {
+            return NULL;
+        }
+        store->tables = grown;
+        store->cap_tables = cap;
+    }
+    struct rf_memtable **memtables =
+        RF_NEW_ARRAY(struct rf_memtable *, store->engine->identity.n_partitions);
+    if (memtables == NULL) {
+        return NULL;
+    }
+    memmove(&store->tables[low + 1], &store->tables[low],
+            sizeof(*store->tables) * (store->n_tables - low));
+    store->n_tables++;
+    store->tables[low] =
+        (struct rf_store_table){.id = id, .policy = {.id = id}, .memtables = memtables};
+    return &store->tables[low];
+}
+
+struct rf_result rf_store_init(struct rf_store *store, struct rf_engine *engine, uint32_t shard)
+{
+    *store = (struct rf_store){.magic = RF_STORE_MAGIC, .engine = engine, .shard = shard};
+    bool made = rf_store_table_of(store, RF_TABLE_META) != NULL &&
+                rf_store_table_of(store, RF_TABLE_HINTS) != NULL;
+    return rf_result(made ? RF_OK : RF_NO_MEMORY);
+}
+
+static void done_list_fini(struct rf_done_list *done)
+{
+    for (uint32_t i = 0; i < done->n; i++) {
+        rf_blob_drop(done->list[i].row.blob);
+    }
+    rf_mem_free(done->list);
+}
+
+void rf_store_fini(struct rf_store *store)
+{
+    for (uint32_t t = 0; t < store->n_tables; t++) {
+        for (uint32_t p = 0; p < store->engine->identity.n_partitions; p++) {
+            rf_memtable_free(store->tables[t].memtables[p]);
+        }
+        rf_mem_free(store->tables[t].memtables);
+    }
+    rf_mem_free(store->tables);
+    for (uint32_t i = 0; i < store->ready_at; i++) {
+        store->ready.list[i].row.blob = NULL; /* went out through poll */
+    }
+    done_list_fini(&store->waiting_open);
+    done_list_fini(&store->waiting_writing);
+    done_list_fini(&store->ready);
+    rf_wal_free(store->wal);
+    *store = (struct rf_store){0};
+}
+
+/* ---- Completions -------------------------------------------------------------------------- */
+
+static bool done_push(struct rf_done_list *done, const struct rf_store_done *item)
+{
+    if (done->n == done->cap) {
+        uint32_t              cap = done->cap == 0 ? 64 : done->cap * 2;
+        struct rf_store_done *grown = rf_mem_realloc(done->list, sizeof(*grown) * cap);
+        if (grown == NULL) {
+            return false;
+        }
+        done->list = grown;
+        done->cap = cap;
+    }
+    done->list[done->n++] = *item;
+    return true;
+}
+
+/* The answer waits until the sequence is durable. RF_PENDING, or RF_OK when it is already (or there
+ * is no memory or no working log to wait for: then the answer is a failure, and nothing is lost). */
+static struct rf_result wait_durable(struct rf_store *store, uint64_t seq,
+                                     struct rf_store_done *done)
+{
+    if (seq <= rf_wal_durable_seq(store->wal)) {
+        return rf_result(RF_OK);
+    }
+    bool writing = seq <= rf_wal_writing_seq(store->wal);
+    if (!rf_wal_broken(store->wal) &&
+        done_push(writing ? &store->waiting_writing : &store->waiting_open, done)) {
+        return rf_result(RF_PENDING);
+    }
+    rf_blob_drop(done->row.blob);
+    done->row = (struct rf_row){0};
+    done->status = RF_STORE_FAILED;
+    return rf_result(RF_OK);
+}
+
+static uint32_t store_poll(void *argument, struct rf_store_done *ret_done, uint32_t max)
+{
+    struct rf_store *store = argument;
+    uint32_t         n = store->ready.n - store->ready_at;
+    n = n < max ? n : max;
+    if (n != 0) {
+        memcpy(ret_done, store->ready.list + store->ready_at, sizeof(*ret_done) * n);
+    }
+    store->ready_at += n;
+    if (store->ready_at == store->ready.n) {
+        store->ready.n = 0;
+        store->ready_at = 0;
+    }
+    return n;
+}
+
+/* ---- Apply and read ----------------------------------------------------------------------- */
+
+/* The key's newest row in this store; false when there is none. */
+static bool find_row(struct rf_store *store, struct rf_store_table *table, uint64_t token,
+                     struct rf_slice key, struct rf_row *ret_row, uint64_t *ret_seq)
+{
+    const struct rf_memtable *memtable = table->memtables[rf_partition_of(store->engine, token)];
+    return memtable != NULL && rf_memtable_get(memtable, token, key, ret_row, ret_seq);
+}
+
+static struct rf_result put_row(struct rf_store *store, struct rf_store_table *table,
+                                uint64_t token, const struct rf_row *row, uint64_t seq)
+{
+    struct rf_memtable **memtable = &table->memtables[rf_partition_of(store->engine, token)];
+    if (*memtable == NULL) {
+        *memtable = rf_memtable_new();
+        if (*memtable == NULL) {
+            return rf_result(RF_NO_MEMORY);
+        }
+    }
+    return rf_memtable_put(*memtable, token, row, seq);
+}
+
+struct rf_result rf_store_merge_row(struct rf_store *store, struct rf_store_table *table,
+                                    uint64_t token, const struct rf_row *row, uint64_t seq)
+{
+    struct rf_row existing;
+    uint64_t      existing_seq = 0;
+    if (find_row(store, table, token, row->key, &existing, &existing_seq) &&
+        rf_table_resolve(&table->policy, row, &existing) <= 0) {
+        return rf_result(RF_OK);
+    }
+    return put_row(store, table, token, row, seq);
+}
+
+static struct rf_result apply(struct rf_store *store, struct rf_store_table *table,
+                              const struct rf_store_op *op, struct rf_store_done *done)
+{
+    struct rf_row existing;
+    uint64_t      seq = 0;
+    store->stats.applies++;
+    done->row.version = op->row.version;
+    if (find_row(store, table, op->token, op->row.key, &existing, &seq)) {
+        int order = rf_table_resolve(&table->policy, &op->row, &existing);
+        if (order < 0) {
+            done->row.version = existing.version;
+        }
+        if (order < 0 && op->mode == RF_APPLY_REFUSE_IF_NEWER) {
+            store->stats.newer++;
+            done->status = RF_STORE_NEWER;
+            return rf_result(RF_OK);
+        }
+        if (order <= 0) {
+            done->status = RF_STORE_STORED; /* what we have wins: done once that is durable */
+            return wait_durable(store, seq, done);
+        }
+    }
+    struct rf_wal_record record = {op->table, rf_partition_of(store->engine, op->token), op->token,
+                                   op->row};
+    struct rf_result logged = rf_wal_append(store->wal, &record, &seq);
+    if (rf_ok(logged)) {
+        logged = put_row(store, table, op->token, &op->row, seq);
+    }
+    if (!rf_ok(logged)) {
+        done->status = logged.rc == RF_DISK_RESERVE ? RF_STORE_FULL : RF_STORE_FAILED;
+        return rf_result(RF_OK);
+    }
+    done->status = RF_STORE_STORED;
+    return wait_durable(store, seq, done);
+}
+
+static struct rf_result read(struct rf_store *store, struct rf_store_table *table,
+                             const struct rf_store_op *op, struct rf_store_done *done)
+{
+    struct rf_row found;
+    uint64_t      seq = 0;
+    store->stats.reads++;
+    done->status = RF_STORE_ABSENT;
+    if (!find_row(store, table, op->token, op->row.key, &found, &seq)) {
+        return rf_result(RF_OK);
+    }
+    store->stats.memtable_hits++;
+    if (!rf_ok(rf_row_copy(&found, &done->row))) {
+        done->status = RF_STORE_FAILED;
+        return rf_result(RF_OK);
+    }
+    done->status = RF_STORE_FOUND;
+    /* What is not on disk yet may vanish in a power cut: nobody may have seen it. */
+    return wait_durable(store, seq, done);
+}
+
+static struct rf_result store_submit(void *argument, struct rf_store_op *op,
+                                     struct rf_store_done *ret_done)
+{
+    struct rf_store *store = argument;
+    rf_assert(store->magic == RF_STORE_MAGIC);
+    struct rf_store_table *table = rf_store_table_of(store, op->table);
+    struct rf_store_done   done = {.kind = op->kind, .tag = op->tag, .status = RF_STORE_FAILED};
+    struct rf_result       result = rf_result(RF_OK);
+    if (table != NULL && op->kind == RF_STORE_APPLY) {
+        result = apply(store, table, op, &done);
+    } else if (table != NULL && op->kind == RF_STORE_READ) {
+        result = read(store, table, op, &done);
+    }
+    rf_blob_drop(op->row.blob);
+    op->row.blob = NULL;
+    if (rf_ok(result)) {
+        *ret_done = done;
+    }
+    return result;
+}
+
+const struct rf_store_ops rf_lsm_ops = {.submit = store_submit, .poll = store_poll};
+
+/* ---- The log ------------------------------------------------------------------------------ */
+
+bool rf_store_log_begin(struct rf_store *store)
+{
+    if (!rf_wal_begin(store->wal)) {
+        return false;
+    }
+    rf_assert(store->waiting_writing.n == 0);
+    struct rf_done_list spare = store->waiting_writing;
+    store->waiting_writing = store->waiting_open;
+    store->waiting_open = spare;
+    return true;
+}
+
+void rf_store_log_run(struct rf_store *store)
+{
+    rf_wal_run(store->wal);
+}
+
+static void fail_all(struct rf_done_list *waiting)
+{
+    for (uint32_t i = 0; i < waiting->n; i++) {
+        rf_blob_drop(waiting->list[i].row.blob);
+        waiting->list[i].row = (struct rf_row){0};
+        waiting->list[i].status = RF_STORE_FAILED;
+    }
+}
+
+static void release_all(struct rf_store *store, struct rf_done_list *waiting)
+{
+    for (uint32_t i = 0; i < waiting->n; i++) {
+        /* Without memory an answer is lost, and its request runs into the timeout. */
+        if (!done_push(&store->ready, &waiting->list[i])) {
+            rf_blob_drop(waiting->list[i].row.blob);
+        }
+    }
+    waiting->n = 0;
+}
+
+void rf_store_log_end(struct rf_store *store)
+{
+    if (!rf_ok(rf_wal_end(store->wal))) {
+        store->stats.read_only = 1;
+        fail_all(&store->waiting_writing);
+        fail_all(&store->waiting_open);
+        release_all(store, &store->waiting_writing);
+        release_all(store, &store->waiting_open);
+        return;
+    }
+    release_all(store, &store->waiting_writing);
+}
+
+struct rf_store_stats rf_store_stats(const struct rf_store *store)
+{
+    struct rf_store_stats stats = store->stats;
+    struct rf_wal_stats   wal = rf_wal_stats(store->wal);
+    stats.wal_groups = wal.groups;
+    stats.wal_bytes = wal.bytes;
+    stats.wal_records = wal.records;
+    for (uint32_t t = 0; t < store->n_tables; t++) {
+        for (uint32_t p = 0; p < store->engine->identity.n_partitions; p++) {
+            const struct rf_memtable *memtable = store->tables[t].memtables[p];
+            stats.memtable_bytes += memtable == NULL ? 0 : rf_memtable_bytes(memtable);
+            stats.memtable_rows += memtable == NULL ? 0 : rf_memtable_rows(memtable);
+        }
+    }
+    return stats;
+}

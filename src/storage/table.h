@@ -1,0 +1,21 @@
+/* What storage needs to know of a table. */
+#ifndef RF_STORAGE_TABLE_H
+#define RF_STORAGE_TABLE_H
+
+#include "format/row.h"
+#include "ringfort/plugin.h"
+
+struct rf_table_policy {
+    uint64_t                      id;
+    const struct rf_host         *host; /* handed to plugins */
+    const struct rf_conflict_ops *conflict;
+    const void                   *conflict_options;
+};
+
+/* Which of two versions of a key survives: > 0 when `a` does, <= 0 for `b`. NULL policy or conflict
+ * (tables of the node itself, or unknown ones) and RF_NEWEST_WINS: the core's order of versions;
+ * builds with slow assertions then ask the plugin as well and compare. */
+int rf_table_resolve(const struct rf_table_policy *policy, const struct rf_row *a,
+                     const struct rf_row *b);
+
+#endif

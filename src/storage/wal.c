@@ -1,0 +1,312 @@
+#include "storage/wal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/assert.h"
+#include "base/mem.h"
+
+#define WAL_MAGIC 0x57414c00u
+#define GROUP_LIMIT (32u * 1024 * 1024) /* an open group beyond this pushes back */
+#define PATH_SIZE 4096u
+
+/* One group in memory: encoded records, and the sequences that they got. */
+struct group {
+    struct rf_buf buf;
+    uint64_t      first_seq;
+    uint32_t      n;
+};
+
+struct rf_wal {
+    uint32_t     magic;
+    uint32_t     shard;
+    struct rf_fs fs;
+    char         dir[PATH_SIZE];
+    uint64_t     segment_max;
+    /* Owner thread. */
+    struct group        open;
+    uint64_t            next_seq;
+    uint64_t            durable_seq;
+    bool                writing_busy;
+    enum rf_rc          failure; /* RF_OK while the log works */
+    struct rf_wal_stats stats;
+    /* Of the thread in rf_wal_run, between begin and end. */
+    struct group   writing;
+    struct rf_file file;
+    bool           file_open;
+    uint64_t       segment; /* of `file`, or the next to make */
+    uint64_t       offset;
+    enum rf_rc     run_result;
+};
+
+void rf_wal_segment_name(uint32_t shard, uint64_t segment, char ret_name[RF_WAL_NAME_SIZE])
+{
+    snprintf(ret_name, RF_WAL_NAME_SIZE, "%03u-%016llx.wal", shard, (unsigned long long)segment);
+}
+
+bool rf_wal_segment_parse(const char *name, uint32_t *ret_shard, uint64_t *ret_segment)
+{
+    char     again[RF_WAL_NAME_SIZE];
+    char    *end = NULL;
+    unsigned long      shard = strtoul(name, &end, 10);
+    unsigned long long segment = *end == '-' ? strtoull(end + 1, &end, 16) : 0;
+    if (shard > 255 || segment == 0) {
+        return false;
+    }
+    rf_wal_segment_name((uint32_t)shard, segment, again);
+    if (strcmp(again, name) != 0) {
+        return false;
+    }
+    *ret_shard = (uint32_t)shard;
+    *ret_segment = segment;
+    return true;
+}
+
+struct rf_result rf_wal_new(struct rf_fs fs, const char *dir, uint32_t shard, uint64_t segment,
+                            uint64_t next_seq, uint64_t segment_max, struct rf_wal **ret_wal)
+{
+    rf_assert(segment >= 1);
+    rf_assert(next_seq >= 1);
+    struct rf_wal *wal = RF_NEW(struct rf_wal);
+    if (wal == NULL) {
+        return rf_result(RF_NO_MEMORY);
+    }
+    wal->magic = WAL_MAGIC;
+    wal->fs = fs;
+    wal->shard = shard;
+    wal->segment = segment;
+    wal->segment_max = segment_max;
+    wal->next_seq = next_seq;
+    wal->durable_seq = next_seq - 1;
+    snprintf(wal->dir, sizeof(wal->dir), "%s", dir);
+    *ret_wal = wal;
+    return rf_result(RF_OK);
+}
+
+void rf_wal_free(struct rf_wal *wal)
+{
+    if (wal == NULL) {
+        return;
+    }
+    rf_assert(wal->magic == WAL_MAGIC);
+    rf_assert(!wal->writing_busy);
+    if (wal->file_open) {
+        wal->fs.ops->close(wal->fs.context, wal->file);
+    }
+    rf_buf_fini(&wal->open.buf);
+    rf_buf_fini(&wal->writing.buf);
+    wal->magic = 0;
+    rf_mem_free(wal);
+}
+
+struct rf_result rf_wal_append(struct rf_wal *wal, const struct rf_wal_record *record,
+                               uint64_t *ret_seq)
+{
+    rf_assert(wal->magic == WAL_MAGIC);
+    struct group *group = &wal->open;
+    if (wal->failure != RF_OK) {
+        return rf_result(RF_IO_ERROR);
+    }
+    if (group->buf.size > GROUP_LIMIT) {
+        return rf_result(RF_LIMIT);
+    }
+    if (group->n == 0) {
+        rf_buf_clear(&group->buf);
+        rf_wal_group_begin(&group->buf);
+        group->first_seq = wal->next_seq;
+    }
+    size_t before = group->buf.size;
+    rf_wal_record_encode(&group->buf, record);
+    if (group->buf.failed) {
+        group->buf.failed = false;
+        group->buf.size = before;
+        return rf_result(RF_NO_MEMORY);
+    }
+    group->n++;
+    *ret_seq = wal->next_seq++;
+    return rf_result(RF_OK);
+}
+
+bool rf_wal_begin(struct rf_wal *wal)
+{
+    if (wal->writing_busy || wal->open.n == 0 || wal->failure != RF_OK) {
+        return false;
+    }
+    struct group spare = wal->writing;
+    wal->writing = wal->open;
+    wal->open = spare;
+    wal->open.n = 0;
+    wal->writing_busy = true;
+    return true;
+}
+
+static struct rf_result open_segment(struct rf_wal *wal)
+{
+    char name[RF_WAL_NAME_SIZE];
+    char path[PATH_SIZE + RF_WAL_NAME_SIZE + 1];
+    rf_wal_segment_name(wal->shard, wal->segment, name);
+    snprintf(path, sizeof(path), "%s/%s", wal->dir, name);
+    RF_TRY(wal->fs.ops->open(wal->fs.context, path, RF_OPEN_WRITE | RF_OPEN_CREATE, &wal->file));
+    wal->file_open = true;
+    wal->offset = 0;
+    return wal->fs.ops->sync_dir(wal->fs.context, wal->dir);
+}
+
+static struct rf_result write_group(struct rf_wal *wal)
+{
+    struct group *group = &wal->writing;
+    if (wal->file_open && wal->offset >= wal->segment_max) {
+        wal->fs.ops->close(wal->fs.context, wal->file);
+        wal->file_open = false;
+        wal->segment++;
+    }
+    if (!wal->file_open) {
+        RF_TRY(open_segment(wal));
+    }
+    struct rf_wal_group header = {
+        .segment = wal->segment,
+        .first_seq = group->first_seq,
+        .durable_seq = group->first_seq - 1, /* the group before was synced: one at a time */
+        .n_records = group->n,
+    };
+    rf_wal_group_end(&group->buf, &header);
+    if (group->buf.failed) {
+        return rf_result(RF_NO_MEMORY);
+    }
+    struct rf_slice bytes = rf_buf_slice(&group->buf);
+    RF_TRY(wal->fs.ops->pwrite(wal->fs.context, wal->file, bytes, wal->offset));
+    wal->offset += bytes.size;
+    return wal->fs.ops->sync(wal->fs.context, wal->file);
+}
+
+void rf_wal_run(struct rf_wal *wal)
+{
+    rf_assert(wal->writing_busy);
+    wal->run_result = write_group(wal).rc;
+}
+
+struct rf_result rf_wal_end(struct rf_wal *wal)
+{
+    rf_assert(wal->writing_busy);
+    wal->writing_busy = false;
+    if (wal->run_result != RF_OK) {
+        wal->failure = wal->run_result;
+        return rf_result(wal->run_result);
+    }
+    wal->durable_seq = wal->writing.first_seq + wal->writing.n - 1;
+    wal->stats.groups++;
+    wal->stats.records += wal->writing.n;
+    wal->stats.bytes += wal->writing.buf.size;
+    return rf_result(RF_OK);
+}
+
+uint64_t rf_wal_durable_seq(const struct rf_wal *wal)
+{
+    return wal->durable_seq;
+}
+
+uint64_t rf_wal_writing_seq(const struct rf_wal *wal)
+{
+    return wal->writing_busy ? wal->writing.first_seq + wal->writing.n - 1 : wal->durable_seq;
+}
+
+uint64_t rf_wal_next_seq(const struct rf_wal *wal)
+{
+    return wal->next_seq;
+}
+
+bool rf_wal_broken(const struct rf_wal *wal)
+{
+    return wal->failure != RF_OK;
+}
+
+struct rf_wal_stats rf_wal_stats(const struct rf_wal *wal)
+{
+    return wal->stats;
+}
+
+/* ---- Reading back ------------------------------------------------------------------------- */
+
+/* Does a valid group of this segment after `offset` say that `seq` had been durable? Then what is
+ * bad before it is damage, not a torn tail. */
+static bool later_group_covers(struct rf_slice bytes, uint64_t segment, size_t offset, uint64_t seq)
+{
+    for (size_t at = offset + RF_WAL_ALIGN; at + RF_WAL_GROUP_HEADER <= bytes.size;
+         at += RF_WAL_ALIGN) {
+        struct rf_wal_group group;
+        size_t              size = 0;
+        struct rf_slice     rest = rf_slice(bytes.data + at, bytes.size - at);
+        if (rf_ok(rf_wal_group_decode(rest, &group, &size)) && group.segment == segment &&
+            group.durable_seq >= seq) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static struct rf_result read_records(const struct rf_wal_group *group,
+                                     void (*each)(void *, const struct rf_wal_record *, uint64_t),
+                                     void *argument)
+{
+    struct rf_slice records = group->records;
+    for (uint32_t i = 0; i < group->n_records; i++) {
+        struct rf_wal_record record;
+        RF_TRY(rf_wal_record_decode(&records, &record));
+        each(argument, &record, group->first_seq + i);
+    }
+    return rf_result(records.size == 0 ? RF_OK : RF_CORRUPT);
+}
+
+static struct rf_result read_groups(struct rf_slice bytes, uint64_t segment,
+                                    void (*each)(void *, const struct rf_wal_record *, uint64_t),
+                                    void *argument, struct rf_wal_info *info)
+{
+    size_t at = 0;
+    while (at < bytes.size) {
+        struct rf_wal_group group;
+        size_t              size = 0;
+        struct rf_slice     rest = rf_slice(bytes.data + at, bytes.size - at);
+        struct rf_result    decoded = rf_wal_group_decode(rest, &group, &size);
+        if (rf_ok(decoded) && group.segment != segment) {
+            return rf_result(RF_OK); /* left over from the segment's former life */
+        }
+        if (!rf_ok(decoded)) {
+            if (later_group_covers(bytes, segment, at, info->last_seq + 1)) {
+                info->damaged_at = at;
+                return rf_result(RF_CORRUPT);
+            }
+            info->torn_at = decoded.rc == RF_NOT_FOUND ? 0 : at;
+            return rf_result(RF_OK);
+        }
+        RF_TRY(read_records(&group, each, argument));
+        info->last_seq = group.first_seq + group.n_records - 1;
+        info->durable_seq = group.durable_seq;
+        at += size;
+    }
+    return rf_result(RF_OK);
+}
+
+struct rf_result rf_wal_read(struct rf_fs fs, const char *path, uint64_t segment,
+                             void (*each)(void *argument, const struct rf_wal_record *record,
+                                          uint64_t seq),
+                             void *argument, struct rf_wal_info *ret_info)
+{
+    struct rf_file file;
+    uint64_t       size = 0;
+    RF_TRY(fs.ops->open(fs.context, path, RF_OPEN_READ, &file));
+    struct rf_result result = fs.ops->size(fs.context, file, &size);
+    uint8_t         *bytes = rf_ok(result) ? rf_mem_alloc(size + 1) : NULL;
+    if (rf_ok(result) && bytes == NULL) {
+        result = rf_result(RF_NO_MEMORY);
+    }
+    if (rf_ok(result)) {
+        result = fs.ops->pread(fs.context, file, bytes, size, 0);
+    }
+    fs.ops->close(fs.context, file);
+    *ret_info = (struct rf_wal_info){0};
+    if (rf_ok(result)) {
+        result = read_groups(rf_slice(bytes, size), segment, each, argument, ret_info);
+    }
+    rf_mem_free(bytes);
+    return result;
+}
