@@ -11,9 +11,11 @@ struct rf_control_host {
     struct rf_effect     *effects;
     struct rf_table      *tables; /* for building views; sorted by name */
     uint32_t              n_tables;
-    uv_signal_t           sigterm, sigint;
+    uv_signal_t           sigterm, sigint, sighup;
     uv_timer_t            stop_timer;
     bool                  stopping;
+    bool                  accepting_over; /* the shards were told to stop accepting */
+    uint64_t              drain_at_us;    /* when they will be: limits.drain_delay after the signal */
     uint64_t              stop_at_us;
     char                  refused[256]; /* last reason, logged once */
 };
