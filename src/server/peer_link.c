@@ -285,7 +285,16 @@ static void on_close(struct rf_conn *conn, const char *why)
     }
 }
 
-static const struct rf_conn_callbacks callbacks = {on_ready, on_data, on_close, NULL};
+/* An HTTP client, a port scanner: nothing to answer, but worth a line that says what it is. */
+static void on_plain(struct rf_conn *conn, struct rf_slice bytes)
+{
+    (void)bytes;
+    rf_log(RF_LOG_WARN, "peer_rejected",
+           "remote=%s text=\"what it sent is no TLS; this port speaks TLS between nodes, clients use "
+           "listen.client\"", rf_conn_remote(conn));
+}
+
+static const struct rf_conn_callbacks callbacks = {on_ready, on_data, on_close, on_plain};
 
 static void on_peer(uv_stream_t *listener, int status)
 {
