@@ -136,3 +136,15 @@ def start_fails(config):
     """Runs ringfortd until it ends by itself; returns (exit code, what it printed)."""
     done = subprocess.run([conftest.BIN / "ringfortd", "--config", config], capture_output=True, text=True, timeout=60)
     return done.returncode, done.stderr
+
+
+def reconfigure(node, change):
+    """Stops the node, passes its configuration through change(text), starts it again."""
+    config = node.dir / "ringfort.yaml"
+    node.stop()
+    config.write_text(change(config.read_text()))
+    node.start()
+
+
+def one_node():
+    return conftest.Cluster(nodes=1)

@@ -174,7 +174,7 @@ def test_not_found_guesses(shared):
     assert "did you mean" not in node.request("GET", "/zzzzzzzzzzzzzzzzzzzzzzzz").json()["detail"]
 
 
-def test_wrong_values(shared):
+def test_wrong_values(shared, raw):
     """422 with a JSON pointer for each value that is wrong, all at once; nothing is stored."""
     node = shared.nodes[0]
     answer = node.request("POST", "/api/v1/item", json={"key": "wrong", "value": "***", "ttl": 0, "w": 99, "x": 1})
@@ -186,7 +186,8 @@ def test_wrong_values(shared):
         answer = node.request("GET", "/api/v1/item", params=params)
         assert answer.status_code == 422 and answer.json()["errors"][0]["pointer"] == pointer, params
     for query in ("key", "key=%zz", "key=a&nonsense=1", "&key=a"):
-        assert node.request("GET", "/api/v1/item?" + query).status_code == 400, query
+        assert ask(raw, "GET", "/api/v1/item?" + query).response()[0] == 400, query
+    assert usable(raw)
 
 
 def test_bad_json(shared, raw):
