@@ -263,14 +263,17 @@ static bool take_mix(struct bench *bench, const char *text)
     return true;
 }
 
+/* https://, or http:// for a server or proxy that speaks it; one run has one of them. */
 static bool take_url(struct bench *bench, const char *url)
 {
-    static const char scheme[] = "https://";
-    size_t            skip = sizeof(scheme) - 1;
-    uint32_t          n = bench->load.n_addresses;
-    if (strncmp(url, scheme, skip) != 0 || n == RF_LOAD_ADDRESSES_MAX) {
+    bool     plain = strncmp(url, "http://", 7) == 0;
+    size_t   skip = plain ? 7 : 8;
+    uint32_t n = bench->load.n_addresses;
+    if ((!plain && strncmp(url, "https://", 8) != 0) || n == RF_LOAD_ADDRESSES_MAX ||
+        (n != 0 && plain != bench->load.plain)) {
         return false;
     }
+    bench->load.plain = plain;
     size_t size = strcspn(url + skip, "/");
     bool   port = memchr(url + skip, ':', size) != NULL;
     if (size == 0 || size > 255) {

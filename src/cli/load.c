@@ -324,7 +324,7 @@ static bool connect_all(struct load_thread *thread)
     const struct rf_load_config *config = thread->load->config;
     bool                         ok = true;
     for (uint32_t a = 0; a < config->n_addresses && ok; a++) {
-        ok = make_context(thread, a);
+        ok = config->plain || make_context(thread, a);
     }
     for (uint32_t i = 0; i < thread->n_conns; i++) {
         struct load_conn *conn = &thread->conns[i];

@@ -36,6 +36,7 @@ struct rf_load_protocol {
 struct rf_load_config {
     const char             *addresses[RF_LOAD_ADDRESSES_MAX]; /* "host:port" */
     uint32_t                n_addresses;
+    bool                    plain; /* no TLS */
     const char             *ca; /* PEM, NULL: the system's; every host must match its certificate */
     uint32_t                threads, connections, pipeline;
     uint64_t                run_us;   /* stop sending after this; 0: when `requests` are sent */
