@@ -36,7 +36,7 @@ static void mail_frame(struct rf_control_host *host, uint32_t to, enum rf_mail_k
 static void do_store(struct rf_control_host *host, struct rf_store_op *op)
 {
     struct rf_mail mail = {.kind = RF_MAIL_STORE, .as.store = *op};
-    uint32_t       owner = rf_engine_shard_of(host->base.server->engine, op->token);
+    uint32_t       owner = rf_engine_op_shard(host->base.server->engine, op);
     if (!rf_thread_mail(&host->base, owner, &mail)) {
         rf_blob_drop(op->row.blob);
     }
