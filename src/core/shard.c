@@ -168,6 +168,7 @@ static struct rf_slot *slot_acquire(struct rf_shard *shard)
     slot->attempt = 0;
     slot->acks = 0;
     slot->superseded = false;
+    slot->sent = false;
     slot->deadline_us = shard->now.mono_us + shard->config.request_timeout_us;
     list_append(shard, slot);
     shard->stats.in_flight++;
@@ -195,7 +196,7 @@ void rf_slot_reply(struct rf_shard *shard, struct rf_slot *slot, enum rf_rc rc,
     effect->as.reply = (struct rf_reply){
         .client = slot->op.client,
         .rc = rc,
-        .outcome_unknown = rc == RF_REPLICA_TIMEOUT,
+        .outcome_unknown = slot->sent && rc != RF_OK,
         .superseded = slot->superseded,
         .acked = slot->acks,
         .needed = slot->needed,

@@ -46,6 +46,7 @@ struct rf_slot {
     uint8_t                 needed;
     uint8_t                 acks;
     bool                    superseded;
+    bool                    sent; /* a write that some replica may have stored */
     struct rf_client_op     op; /* row holds a blob reference */
     const struct rf_table  *table;
     struct rf_view         *view; /* one reference: keeps table and members alive */

@@ -44,6 +44,7 @@ void rf_write_start(struct rf_shard *shard, struct rf_slot *slot)
     enum rf_apply_mode mode =
         slot->op.timestamp_ms != 0 ? RF_APPLY_MERGE : RF_APPLY_REFUSE_IF_NEWER;
     slot->acks = 0;
+    slot->sent = true;
     for (uint32_t r = 0; r < slot->n; r++) {
         struct rf_replica *replica = &slot->replicas[r];
         if (replica->state != RF_REPLICA_DOWN) {
