@@ -363,6 +363,8 @@ static void start_control(struct rf_sim *sim, struct rf_sim_node *node)
     struct rf_control_config config = {
         .gossip_interval_us = 1000000,
         .dead_after_us = 10000000,
+        .n_partitions = sim->gossip_only ? 0 : RF_SIM_PARTITIONS,
+        .hint_interval_us = 2000000,
         .rng_seed = rf_rng_next(&sim->rng),
         .state = sim->state,
     };
@@ -427,11 +429,14 @@ static void stop_machines(struct rf_sim *sim, struct rf_sim_node *node)
             struct rf_shard_stats stats = rf_shard_stats(node->shards[s]);
             sim->result.restamps += stats.restamps;
             sim->result.read_repairs += stats.read_repairs;
+            sim->result.hints_stored += stats.hints_stored;
         }
         rf_shard_free(node->shards[s]);
         node->shards[s] = NULL;
         node->syncing[s] = false;
     }
+    sim->result.hints_replayed += rf_control_stats(node->control).hints_replayed;
+    sim->result.hints_expired += rf_control_stats(node->control).hints_expired;
     rf_control_free(node->control);
     node->control = NULL;
     for (uint32_t m = 0; m <= sim->options.n_shards; m++) {
