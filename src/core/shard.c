@@ -49,6 +49,8 @@ static void link_free_lists(struct rf_shard *shard)
     }
     shard->oldest = RF_NO_SLOT;
     shard->youngest = RF_NO_SLOT;
+    shard->late_first = RF_NO_SLOT;
+    shard->late_last = RF_NO_SLOT;
 }
 
 struct rf_result rf_shard_new(const struct rf_shard_config *config, struct rf_shard **ret_shard)
@@ -158,8 +160,58 @@ static void list_remove(struct rf_shard *shard, struct rf_slot *slot)
     }
 }
 
+static void late_append(struct rf_shard *shard, struct rf_slot *slot)
+{
+    uint32_t index = (uint32_t)(slot - shard->slots);
+    slot->late_next = RF_NO_SLOT;
+    slot->late_previous = shard->late_last;
+    if (shard->late_last == RF_NO_SLOT) {
+        shard->late_first = index;
+    } else {
+        shard->slots[shard->late_last].late_next = index;
+    }
+    shard->late_last = index;
+}
+
+static void late_remove(struct rf_shard *shard, struct rf_slot *slot)
+{
+    if (slot->late_previous == RF_NO_SLOT) {
+        shard->late_first = slot->late_next;
+    } else {
+        shard->slots[slot->late_previous].late_next = slot->late_next;
+    }
+    if (slot->late_next == RF_NO_SLOT) {
+        shard->late_last = slot->late_previous;
+    } else {
+        shard->slots[slot->late_next].late_previous = slot->late_previous;
+    }
+}
+
+static void time_out(struct rf_shard *shard, struct rf_slot *slot)
+{
+    if (slot->op.kind == RF_CLIENT_GET) {
+        rf_read_timeout(shard, slot);
+    } else {
+        rf_write_timeout(shard, slot);
+    }
+}
+
+/* All slots are taken. Requests that have their answer only wait for late replicas: the oldest of
+ * them is treated as at its deadline, so that one frozen replica, which keeps every slot until the
+ * deadline, cannot make the node refuse work that the others would do (S133, S177). */
+static void give_up_oldest_late(struct rf_shard *shard)
+{
+    if (shard->late_first != RF_NO_SLOT) {
+        shard->stats.given_up++;
+        time_out(shard, &shard->slots[shard->late_first]);
+    }
+}
+
 static struct rf_slot *slot_acquire(struct rf_shard *shard)
 {
+    if (shard->free_slot == RF_NO_SLOT) {
+        give_up_oldest_late(shard);
+    }
     if (shard->free_slot == RF_NO_SLOT) {
         return NULL;
     }
@@ -181,6 +233,7 @@ void rf_slot_release(struct rf_shard *shard, struct rf_slot *slot)
 {
     rf_assert(slot->state == RF_SLOT_ANSWERED);
     list_remove(shard, slot);
+    late_remove(shard, slot);
     drop_rows(slot);
     slot->state = RF_SLOT_FREE;
     slot->generation++;
@@ -194,6 +247,7 @@ void rf_slot_reply(struct rf_shard *shard, struct rf_slot *slot, enum rf_rc rc,
 {
     rf_assert(slot->state == RF_SLOT_RUNNING || slot->state == RF_SLOT_WAIT_CLOCK);
     slot->state = RF_SLOT_ANSWERED;
+    late_append(shard, slot);
     struct rf_effect *effect = rf_effect_add(shard->out, RF_FX_REPLY);
     effect->as.reply = (struct rf_reply){
         .client = slot->op.client,
@@ -553,12 +607,7 @@ static void expire_requests(struct rf_shard *shard)
     while (shard->oldest != RF_NO_SLOT &&
            shard->slots[shard->oldest].deadline_us <= shard->now.mono_us &&
            shard->out->max - shard->out->n >= EFFECTS_PER_EVENT) {
-        struct rf_slot *slot = &shard->slots[shard->oldest];
-        if (slot->op.kind == RF_CLIENT_GET) {
-            rf_read_timeout(shard, slot);
-        } else {
-            rf_write_timeout(shard, slot);
-        }
+        time_out(shard, &shard->slots[shard->oldest]);
     }
 }
 
@@ -633,7 +682,13 @@ void rf_shard_check(const struct rf_shard *shard)
 {
     rf_assert(shard->magic == RF_SHARD_MAGIC);
     uint64_t n = 0;
+    uint64_t n_answered = 0;
     uint64_t deadline = 0;
+    for (uint32_t i = shard->late_first; i != RF_NO_SLOT; i = shard->slots[i].late_next) {
+        rf_assert(shard->slots[i].state == RF_SLOT_ANSWERED);
+        n_answered++;
+        rf_assert(n_answered <= shard->config.max_requests);
+    }
     for (uint32_t i = shard->oldest; i != RF_NO_SLOT; i = shard->slots[i].next) {
         const struct rf_slot *slot = &shard->slots[i];
         rf_assert(slot->state != RF_SLOT_FREE);
@@ -641,10 +696,12 @@ void rf_shard_check(const struct rf_shard *shard)
         rf_assert(slot->view != NULL);
         rf_assert(slot->n <= RF_REPLICAS_MAX);
         deadline = slot->deadline_us;
+        n_answered -= slot->state == RF_SLOT_ANSWERED;
         n++;
         rf_assert(n <= shard->config.max_requests);
     }
     rf_assert(n == shard->stats.in_flight);
+    rf_assert(n_answered == 0);
     for (uint32_t i = shard->free_slot; i != RF_NO_SLOT; i = shard->slots[i].next) {
         rf_assert(shard->slots[i].state == RF_SLOT_FREE);
         n++;

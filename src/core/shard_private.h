@@ -53,6 +53,7 @@ struct rf_slot {
     uint64_t                token;
     uint64_t                deadline_us;
     uint32_t                next, previous; /* free list, or the deadline-ordered list */
+    uint32_t                late_next, late_previous; /* of all answered slots, oldest answer first */
     struct rf_replica       replicas[RF_REPLICAS_MAX];
 };
 
@@ -83,6 +84,7 @@ struct rf_shard {
     struct rf_slot        *slots;
     uint32_t               free_slot;
     uint32_t               oldest, youngest; /* running and answered slots by deadline */
+    uint32_t               late_first, late_last; /* the answered ones again: given up when full */
     struct rf_service     *services;
     uint32_t               free_service;
     struct rf_peer        *peers; /* by member index of `view` */

@@ -58,6 +58,9 @@ static void put_requests(struct rf_buf *body, const struct rf_worker_stats *stat
            "Requests refused for too few live replicas.", shard->quorum_failures);
     simple(body, "ringfort_request_timeouts_total", "counter",
            "Requests that got too few answers in time.", shard->timeouts);
+    simple(body, "ringfort_late_replicas_given_up_total", "counter",
+           "Answered requests that stopped waiting for late replicas because the table was full.",
+           shard->given_up);
     simple(body, "ringfort_restamps_total", "counter",
            "Writes stamped again because a replica knew a newer version.", shard->restamps);
     simple(body, "ringfort_read_repairs_total", "counter",
