@@ -48,7 +48,7 @@ void rf_forming_round(struct rf_control *control)
         effect->kind = RF_FX_SEND_ADDR;
         effect->text = control->config.seeds[i];
     }
-    make_cluster(control); /* the only seed is this node itself: nobody has to answer */
+    make_cluster(control); /* a node whose only seed is itself waits for nobody */
 }
 
 /* Answer: cluster id, the seed number that the asker counts by, own entry, and when we know a

@@ -154,15 +154,17 @@ static struct rf_conn *new_conn(struct rf_loop *loop, SSL_CTX *context,
     conn->callbacks = callbacks;
     conn->user = user;
     conn->io.out = &loop->cipher;
-    conn->ssl = SSL_new(context);
+    conn->ssl = context == NULL ? NULL : SSL_new(context);
     BIO *bio = conn->ssl == NULL ? NULL : rf_tls_bio(&conn->io);
-    if (bio == NULL || uv_tcp_init(&loop->uv, &conn->tcp) != 0) {
+    if ((bio == NULL && context != NULL) || uv_tcp_init(&loop->uv, &conn->tcp) != 0) {
         BIO_free(bio);
         SSL_free(conn->ssl);
         rf_mem_free(conn);
         return NULL;
     }
-    SSL_set_bio(conn->ssl, bio, bio);
+    if (bio != NULL) {
+        SSL_set_bio(conn->ssl, bio, bio);
+    }
     conn->tcp.data = conn;
     loop->n_conns++;
     return conn;
@@ -290,6 +292,10 @@ static void send_cipher(struct rf_conn *conn)
 static void encrypt_out(struct rf_conn *conn)
 {
     size_t at = 0;
+    if (conn->ssl == NULL) {
+        send_bytes(conn, rf_buf_slice(&conn->out));
+        at = conn->out.size;
+    }
     while (at < conn->out.size && !conn->closing) {
         size_t n = 0;
         ERR_clear_error();
@@ -319,7 +325,7 @@ static void flush_conn(struct rf_conn *conn)
             close_now(conn, "no memory");
         }
         encrypt_out(conn);
-        if (conn->close_after_flush && !conn->closing) {
+        if (conn->close_after_flush && !conn->closing && conn->ssl != NULL) {
             ERR_clear_error();
             SSL_shutdown(conn->ssl);
         }
@@ -378,7 +384,7 @@ static void deliver(struct rf_conn *conn, struct rf_slice bytes)
 static bool handshake(struct rf_conn *conn)
 {
     ERR_clear_error();
-    int rc = SSL_do_handshake(conn->ssl);
+    int rc = conn->ssl == NULL ? 1 : SSL_do_handshake(conn->ssl);
     if (rc == 1) {
         conn->handshaken = true;
         conn->callbacks->on_ready(conn);
@@ -398,6 +404,10 @@ static bool handshake(struct rf_conn *conn)
 
 static void decrypt_in(struct rf_conn *conn)
 {
+    if (conn->ssl == NULL) {
+        deliver(conn, rf_slice(conn->io.in, conn->io.in_size));
+        return;
+    }
     while (!conn->closing && !conn->close_after_flush) {
         size_t n = 0;
         ERR_clear_error();
@@ -420,7 +430,7 @@ static void decrypt_in(struct rf_conn *conn)
 /* A TLS connection begins with a handshake record (22). */
 static bool looks_plain(struct rf_conn *conn, struct rf_slice bytes)
 {
-    if (conn->first_seen || SSL_is_server(conn->ssl) == 0) {
+    if (conn->first_seen || conn->ssl == NULL || SSL_is_server(conn->ssl) == 0) {
         return false;
     }
     conn->first_seen = true;
@@ -510,7 +520,9 @@ struct rf_conn *rf_conn_accept(struct rf_loop *loop, uv_stream_t *listener, SSL_
     if (conn == NULL) {
         return NULL;
     }
-    SSL_set_accept_state(conn->ssl);
+    if (conn->ssl != NULL) {
+        SSL_set_accept_state(conn->ssl);
+    }
     int rc = uv_accept(listener, (uv_stream_t *)&conn->tcp);
     if (rc != 0) {
         close_now(conn, uv_strerror(rc));
@@ -586,7 +598,9 @@ struct rf_conn *rf_conn_dial(struct rf_loop *loop, const char *address, SSL_CTX 
     if (conn == NULL) {
         return NULL;
     }
-    SSL_set_connect_state(conn->ssl);
+    if (conn->ssl != NULL) {
+        SSL_set_connect_state(conn->ssl);
+    }
     snprintf(conn->remote, sizeof(conn->remote), "%.63s", address);
     if (!split_address(address, host, port)) {
         close_now(conn, "not an address");

@@ -43,16 +43,17 @@ struct rf_conn_callbacks {
 };
 
 /* A new connection for a listener's waiting client. NULL when there is no memory or descriptor.
+ * @param context NULL: no TLS, plain TCP; on_ready then comes with the first bytes.
  * @param out_max bytes that may wait for a slow reader before reading from it stops. */
 struct rf_conn *rf_conn_accept(struct rf_loop *loop, uv_stream_t *listener, SSL_CTX *context,
                                const struct rf_conn_callbacks *callbacks, void *user);
 /* Dials host:port (numeric; names are resolved). NULL without memory; other failures come through
- * on_close. */
+ * on_close. @param context NULL: no TLS, plain TCP. */
 struct rf_conn *rf_conn_dial(struct rf_loop *loop, const char *address, SSL_CTX *context,
                              const struct rf_conn_callbacks *callbacks, void *user);
 
 void *rf_conn_user(const struct rf_conn *conn);
-SSL  *rf_conn_ssl(struct rf_conn *conn);
+SSL  *rf_conn_ssl(struct rf_conn *conn); /* NULL without TLS */
 /* "10.0.0.1:12345" of the other side. */
 const char *rf_conn_remote(const struct rf_conn *conn);
 

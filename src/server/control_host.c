@@ -36,7 +36,7 @@ static void mail_frame(struct rf_control_host *host, uint32_t to, enum rf_mail_k
 static void do_store(struct rf_control_host *host, struct rf_store_op *op)
 {
     struct rf_mail mail = {.kind = RF_MAIL_STORE, .as.store = *op};
-    uint32_t       owner = rf_engine_shard_of(host->base.server->engine, op->token);
+    uint32_t       owner = rf_engine_op_shard(host->base.server->engine, op);
     if (!rf_thread_mail(&host->base, owner, &mail)) {
         rf_blob_drop(op->row.blob);
     }
@@ -114,6 +114,7 @@ static void do_effect(struct rf_control_host *host, struct rf_effect *effect)
     switch (effect->kind) {
     case RF_FX_SEND:
         mail_frame(host, rf_link_thread(host->base.server, effect->node), RF_MAIL_SEND, effect);
+        rf_blob_drop(effect->as.message.row.blob);
         break;
     case RF_FX_SEND_ADDR:
         mail_frame(host,
@@ -156,6 +157,9 @@ static void run_machine(struct rf_control_host *host)
         }
         rf_queue_consume(&host->queue, effects.consumed);
     } while (host->queue.n != 0);
+    struct rf_control_stats stats = rf_control_stats(host->control);
+    atomic_store(&host->hints_replayed, stats.hints_replayed);
+    atomic_store(&host->hints_expired, stats.hints_expired);
     rf_thread_wake_at(&host->base, effects.wake_at_us);
 }
 
@@ -282,6 +286,8 @@ static struct rf_result make_machine(struct rf_control_host *host)
             .n_seeds = config->cluster.seeds.n,
             .gossip_interval_us = (uint64_t)config->cluster.gossip_interval_ms * 1000,
             .dead_after_us = (uint64_t)config->cluster.dead_after_ms * 1000,
+            .n_partitions = rf_engine_n_partitions(server->engine),
+            .hint_interval_us = (uint64_t)config->cluster.gossip_interval_ms * 2000,
             .rng_seed = rf_engine_node(server->engine) ^ rf_clock_now().mono_us,
     };
     snprintf(control.self.name, sizeof(control.self.name), "%s", config->node.name);

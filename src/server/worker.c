@@ -105,7 +105,7 @@ static void mail_frame(struct rf_worker *worker, uint32_t to, enum rf_mail_kind 
 
 static void do_store(struct rf_worker *worker, struct rf_store_op *op)
 {
-    uint32_t owner = rf_engine_shard_of(worker->base.server->engine, op->token);
+    uint32_t owner = rf_engine_op_shard(worker->base.server->engine, op);
     if (owner == worker->base.number) {
         submit(worker, op);
         return;
