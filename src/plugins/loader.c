@@ -14,6 +14,7 @@
 #include "base/hash.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "plugins/elf_imports.h"
 
 #define PLUGINS_MAX 64u
 #define FILE_MAX (64u * 1024 * 1024) /* bytes of a plugin file */
@@ -214,6 +215,9 @@ static struct rf_result load_file(struct rf_plugin *plugin, enum rf_kind kind, c
         return refuse(why, "%s: %s", plugin->path, reason);
     }
     RF_TRY(check_note(plugin, kind, name, why));
+    if (!rf_ok(rf_plugin_imports_check(rf_buf_slice(bytes), reason))) {
+        return refuse(why, "%s: %s", plugin->path, reason);
+    }
     plugin->content_hash = rf_hash64(rf_buf_slice(bytes), 0);
     void *handle = load_bytes(rf_buf_slice(bytes), name, why);
     return handle == NULL ? rf_result(RF_PLUGIN_REFUSED) : take_ops(handle, plugin, why);
