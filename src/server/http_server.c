@@ -51,7 +51,7 @@ static void flush_ready(struct rf_http_conn *http)
         free_exchange(exchange);
     }
     if (http->first == NULL) {
-        http->idle_us = rf_clock_now().mono_us;
+        http->idle_us = rf_loop_now(&http->worker->base.loop).mono_us;
         if (http->no_more) {
             rf_conn_close(http->conn, "");
             return;
@@ -111,7 +111,8 @@ bool rf_exchange_authorize(struct rf_exchange *exchange)
 {
     struct rf_slice  header = rf_http_header(&exchange->request, "authorization");
     struct rf_server *server = exchange->worker->base.server;
-    if (rf_ok(rf_auth_check(&server->auth, header, rf_clock_now().wall_ms, &exchange->principal))) {
+    if (rf_ok(rf_auth_check(&server->auth, header, rf_loop_now(&exchange->worker->base.loop).wall_ms,
+                            &exchange->principal))) {
         return true;
     }
     rf_exchange_problem(exchange, RF_UNAUTHENTICATED,
@@ -208,7 +209,7 @@ static size_t take_request(struct rf_http_conn *http, struct rf_slice bytes)
     struct rf_http_request request;
     enum rf_rc             rc = rf_http_parse(bytes, &request).rc;
     if (http->started_us == 0) {
-        http->started_us = rf_clock_now().mono_us;
+        http->started_us = rf_loop_now(&http->worker->base.loop).mono_us;
     }
     if (rc == RF_MORE) {
         return 0;
@@ -273,7 +274,7 @@ static size_t on_data(struct rf_conn *conn, struct rf_slice bytes)
 static void on_ready(struct rf_conn *conn)
 {
     struct rf_http_conn *http = rf_conn_user(conn);
-    http->idle_us = rf_clock_now().mono_us;
+    http->idle_us = rf_loop_now(&http->worker->base.loop).mono_us;
 }
 
 static void on_close(struct rf_conn *conn, const char *why)
@@ -333,7 +334,7 @@ static void on_client(uv_stream_t *listener, int status)
         return;
     }
     http->worker = worker;
-    http->idle_us = rf_clock_now().mono_us;
+    http->idle_us = rf_loop_now(&http->worker->base.loop).mono_us;
     http->conn = rf_conn_accept(&worker->base.loop, listener, worker->https, &callbacks, http);
     if (http->conn == NULL) {
         rf_mem_free(http);
@@ -354,7 +355,7 @@ static void on_client(uv_stream_t *listener, int status)
 static void on_sweep(uv_timer_t *timer)
 {
     struct rf_worker    *worker = timer->data;
-    uint64_t             now_us = rf_clock_now().mono_us;
+    uint64_t             now_us = rf_loop_now(&worker->base.loop).mono_us;
     struct rf_http_conn *next = NULL;
     rf_worker_publish_stats(worker);
     for (struct rf_http_conn *http = worker->http_conns; http != NULL; http = next) {

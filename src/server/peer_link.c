@@ -370,7 +370,7 @@ static struct rf_buf *room_on(struct rf_link *link)
 static void tell_if_down(struct rf_link *link)
 {
     if (link != NULL && link->conn == NULL && link->address == NULL) {
-        struct rf_event event = {.kind = RF_EV_LINK, .now = rf_clock_now(),
+        struct rf_event event = {.kind = RF_EV_LINK, .now = rf_loop_now(&link->worker->base.loop),
                                  .as.peer = {.node = link->node, .up = false}};
         rf_queue_push(&link->worker->queue, &event);
     }
