@@ -73,9 +73,18 @@ size_t rf_conn_backlog(const struct rf_conn *conn);
 /* Stops and resumes handing out data (a pipeline that is full). Resuming shows kept bytes again. */
 void rf_conn_pause(struct rf_conn *conn);
 void rf_conn_resume(struct rf_conn *conn);
+/* When it is closed later: end only our half first and read on, throwing away, until the other side
+ * closes too (or rf_conn_abort). A socket closed with unread bytes resets the connection, and the
+ * other side may lose our last answer. */
+void rf_conn_linger(struct rf_conn *conn);
+/* Closes now, whatever waits. */
+void rf_conn_abort(struct rf_conn *conn, const char *why);
 /* Sends what is waiting, then closes; `why` is told to on_close (borrowed: a literal). */
 void rf_conn_close(struct rf_conn *conn, const char *why);
 
+/* Is the address free? SO_REUSEPORT would let two servers of one user share a port silently, so it
+ * is tried without, once, before the threads open theirs. RF_OK, or RF_IO_ERROR with a sentence. */
+RF_CHECKED struct rf_result rf_listen_probe(const char *address, char ret_why[256]);
 /* A listening TCP socket with SO_REUSEPORT, so that every thread has its own.
  * RF_OK, or RF_IO_ERROR with a sentence. */
 RF_CHECKED struct rf_result rf_listen(struct rf_loop *loop, const char *address, uv_tcp_t *listener,
