@@ -421,6 +421,7 @@ void rf_worker_fini(struct rf_worker *worker)
     SSL_CTX_free(worker->peer_server);
     SSL_CTX_free(worker->peer_client);
     rf_mem_free(worker->live.auth);
+    rf_buf_fini(&worker->body);
     uv_mutex_destroy(&worker->published_lock);
     uv_sem_destroy(&worker->log_work);
 }

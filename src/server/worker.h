@@ -37,6 +37,7 @@ struct rf_worker {
     uint32_t             n_http_conns;
     uv_timer_t           sweep;
     uint64_t             request_number;
+    struct rf_buf        body; /* scratch: of the response that is being made */
     /* Peers. */
     uv_tcp_t         peer_listener;
     SSL_CTX         *peer_server;
