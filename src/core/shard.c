@@ -219,6 +219,8 @@ static struct rf_slot *slot_acquire(struct rf_shard *shard)
     slot->state = RF_SLOT_RUNNING;
     slot->attempt = 0;
     slot->acks = 0;
+    slot->refusals = 0;
+    slot->newest_hlc = 0;
     slot->superseded = false;
     slot->deadline_us = shard->now.mono_us + shard->config.request_timeout_us;
     list_append(shard, slot);
