@@ -2,6 +2,7 @@
 
 #include "base/hash.h"
 #include "base/mem.h"
+#include "core/hint.h"
 #include "core/shard_private.h"
 
 /* Most effects that one event can cause: a view change or a broken link touches many slots, and is
@@ -11,6 +12,7 @@
 /* Ids: shard (8) | service flag (1) | attempt (7) | slot (16) | generation (32). */
 #define ID_SERVICE (1u << 8)
 #define CEILING_TAG(shard) ((uint64_t)(shard) | UINT64_C(0xffffffffffff0000))
+#define HINT_TAG(shard) ((uint64_t)(shard) | UINT64_C(0xfffffffffffe0000)) /* nobody waits for it */
 
 static uint64_t make_id(const struct rf_shard *shard, bool service, uint8_t attempt, uint32_t index,
                         uint32_t generation)
@@ -222,6 +224,7 @@ static struct rf_slot *slot_acquire(struct rf_shard *shard)
     slot->refusals = 0;
     slot->newest_hlc = 0;
     slot->superseded = false;
+    slot->sent = false;
     slot->deadline_us = shard->now.mono_us + shard->config.request_timeout_us;
     list_append(shard, slot);
     shard->stats.in_flight++;
@@ -251,7 +254,7 @@ void rf_slot_reply(struct rf_shard *shard, struct rf_slot *slot, enum rf_rc rc,
     effect->as.reply = (struct rf_reply){
         .client = slot->op.client,
         .rc = rc,
-        .outcome_unknown = rc == RF_REPLICA_TIMEOUT,
+        .outcome_unknown = slot->sent && rc != RF_OK,
         .superseded = slot->superseded,
         .acked = slot->acks,
         .needed = slot->needed,
@@ -379,6 +382,30 @@ void rf_ask_write(struct rf_shard *shard, struct rf_slot *slot, struct rf_replic
     message->row = *row;
 }
 
+void rf_send_hint(struct rf_shard *shard, struct rf_slot *slot, uint64_t holder, uint64_t target)
+{
+    shard->stats.hints_sent++;
+    if (holder != shard->config.node) {
+        struct rf_message *message = send_message(shard, slot, holder, RF_MSG_HINT);
+        message->target = target;
+        message->row = slot->op.row;
+        rf_blob_take(message->row.blob);
+        return;
+    }
+    struct rf_row hint = {0};
+    uint64_t      expiry_ms = shard->now.wall_ms + shard->config.hint_window_ms;
+    if (!rf_ok(rf_hint_make(target, slot->table->id, &slot->op.row, expiry_ms, &hint))) {
+        return;
+    }
+    shard->stats.hints_stored++;
+    struct rf_store_op *op = store_op(shard, slot, RF_STORE_APPLY);
+    op->mode = RF_APPLY_MERGE;
+    op->tag = HINT_TAG(shard->config.shard);
+    op->table = RF_TABLE_HINTS;
+    op->token = rf_hint_token(target);
+    op->row = hint;
+}
+
 void rf_ask_read(struct rf_shard *shard, struct rf_slot *slot, struct rf_replica *replica)
 {
     struct rf_row key = {.key = slot->op.row.key, .blob = rf_blob_take(slot->op.row.blob)};
@@ -433,20 +460,21 @@ static void take_view(struct rf_shard *shard, struct rf_view *view)
     rf_view_drop(old);
 }
 
-/* Requests in flight that wait for this node's answer must not wait for their timeout. */
-static void link_broke(struct rf_shard *shard, uint64_t node)
+/* Requests in flight that wait for this node's answer must not wait for their timeout. False:
+ * effects are full, call again. */
+static bool link_broke(struct rf_shard *shard, uint64_t node)
 {
     uint32_t next = RF_NO_SLOT;
     for (uint32_t i = shard->oldest; i != RF_NO_SLOT; i = next) {
         struct rf_slot    *slot = &shard->slots[i];
         struct rf_replica *replica = rf_slot_replica(slot, node);
         next = slot->next;
-        if (replica == NULL || slot->state != RF_SLOT_RUNNING ||
-            replica->state != RF_REPLICA_ASKED) {
+        if (replica == NULL || (replica->state != RF_REPLICA_ASKED &&
+                                replica->state != RF_REPLICA_REPAIRING)) {
             continue;
         }
         if (shard->out->max - shard->out->n < EFFECTS_PER_EVENT) {
-            return; /* the others run into their timeout: rare, and correct */
+            return false;
         }
         if (slot->op.kind == RF_CLIENT_GET) {
             rf_read_broken(shard, slot, replica);
@@ -454,6 +482,7 @@ static void link_broke(struct rf_shard *shard, uint64_t node)
             rf_write_broken(shard, slot, replica);
         }
     }
+    return true;
 }
 
 /* ---- Events ------------------------------------------------------------------------------- */
@@ -482,6 +511,9 @@ static void on_message(struct rf_shard *shard, const struct rf_message *message)
 {
     rf_hlc_observe(&shard->clock, message->hlc, shard->now.wall_ms);
     bool write = message->kind == RF_MSG_WRITE_ACK;
+    if (message->kind == RF_MSG_HINT_ACK) {
+        return; /* best effort: anti-entropy finds what a lost hint leaves */
+    }
     if (write || message->kind == RF_MSG_READ_ACK) {
         route_answer(shard, message->request_id, message->from, write,
                      (enum rf_store_status)message->status, &message->row);
@@ -490,35 +522,64 @@ static void on_message(struct rf_shard *shard, const struct rf_message *message)
     }
 }
 
-/* The clock's ceiling is durable: writes that waited for it go on. */
-static void ceiling_stored(struct rf_shard *shard, enum rf_store_status status)
+/* The clock's ceiling is durable: writes that waited for it go on. False: effects are full, call
+ * again. */
+static bool ceiling_stored(struct rf_shard *shard, enum rf_store_status status)
 {
-    rf_hlc_durable(&shard->clock, status == RF_STORE_STORED);
+    if (shard->clock.asked != 0) {
+        rf_hlc_durable(&shard->clock, status == RF_STORE_STORED);
+    }
     uint32_t next = RF_NO_SLOT;
     for (uint32_t i = shard->oldest; i != RF_NO_SLOT; i = next) {
         struct rf_slot *slot = &shard->slots[i];
         next = slot->next;
-        if (slot->state == RF_SLOT_WAIT_CLOCK &&
-            shard->out->max - shard->out->n >= EFFECTS_PER_EVENT) {
-            slot->state = RF_SLOT_RUNNING;
-            rf_write_start(shard, slot);
+        if (slot->state != RF_SLOT_WAIT_CLOCK) {
+            continue;
         }
+        if (shard->out->max - shard->out->n < EFFECTS_PER_EVENT) {
+            return false;
+        }
+        slot->state = RF_SLOT_RUNNING;
+        rf_write_start(shard, slot);
     }
+    return true;
 }
 
-static void on_stored(struct rf_shard *shard, const struct rf_store_done *done)
+static bool on_stored(struct rf_shard *shard, const struct rf_store_done *done)
 {
     if (done->tag == CEILING_TAG(shard->config.shard)) {
-        ceiling_stored(shard, done->status);
-    } else if ((done->tag & ID_SERVICE) != 0) {
+        return ceiling_stored(shard, done->status);
+    }
+    if (done->tag == HINT_TAG(shard->config.shard)) {
+        return true;
+    }
+    if ((done->tag & ID_SERVICE) != 0) {
         rf_replica_stored(shard, done);
     } else {
         route_answer(shard, done->tag, shard->config.node, done->kind == RF_STORE_APPLY,
                      done->status, &done->row);
     }
+    return true;
 }
 
-static void handle(struct rf_shard *shard, const struct rf_event *event)
+/* A peer died, came back, or its link broke. */
+static bool on_peer(struct rf_shard *shard, const struct rf_event *event)
+{
+    struct rf_peer *peer = peer_of(shard, event->as.peer.node);
+    if (peer == NULL) {
+        return true;
+    }
+    if (event->kind == RF_EV_ALIVE) {
+        peer->dead = !event->as.peer.up;
+        return true;
+    }
+    peer->broken = !event->as.peer.up;
+    return !peer->broken || link_broke(shard, event->as.peer.node);
+}
+
+/* False: effects are full before the event was done with; the same event is to be handled again,
+ * and goes on where it stopped. */
+static bool handle(struct rf_shard *shard, const struct rf_event *event)
 {
     switch (event->kind) {
     case RF_EV_TICK:
@@ -530,30 +591,17 @@ static void handle(struct rf_shard *shard, const struct rf_event *event)
         on_message(shard, &event->as.message);
         break;
     case RF_EV_STORED:
-        on_stored(shard, &event->as.stored);
-        break;
+        return on_stored(shard, &event->as.stored);
     case RF_EV_VIEW:
         take_view(shard, event->as.view);
         break;
     case RF_EV_ALIVE:
-    case RF_EV_LINK: {
-        struct rf_peer *peer = peer_of(shard, event->as.peer.node);
-        if (peer == NULL) {
-            break;
-        }
-        if (event->kind == RF_EV_ALIVE) {
-            peer->dead = !event->as.peer.up;
-        } else {
-            peer->broken = !event->as.peer.up;
-            if (peer->broken) {
-                link_broke(shard, event->as.peer.node);
-            }
-        }
-        break;
-    }
+    case RF_EV_LINK:
+        return on_peer(shard, event);
     default:
         rf_unreachable();
     }
+    return true;
 }
 
 static void expire_requests(struct rf_shard *shard)
@@ -601,8 +649,8 @@ struct rf_result rf_shard_step(struct rf_shard *shard, const struct rf_event *ev
             break;
         }
         shard->now = events[i].now;
-        handle(shard, &events[i]);
-        ret_effects->consumed++;
+        full = !handle(shard, &events[i]);
+        ret_effects->consumed += !full;
     }
     expire_requests(shard);
     raise_ceiling(shard);

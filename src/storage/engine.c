@@ -236,6 +236,12 @@ uint32_t rf_engine_shard_of(const struct rf_engine *engine, uint64_t token)
     return rf_partition_of(engine, token) % engine->config.n_shards;
 }
 
+uint32_t rf_engine_op_shard(const struct rf_engine *engine, const struct rf_store_op *op)
+{
+    return op->kind == RF_STORE_SCAN ? op->partition % engine->config.n_shards
+                                     : rf_engine_shard_of(engine, op->token);
+}
+
 struct rf_result rf_engine_add_table(struct rf_engine *engine, const struct rf_table_policy *policy)
 {
     for (uint32_t s = 0; s < engine->config.n_shards; s++) {
@@ -262,8 +268,8 @@ bool rf_engine_meta(const struct rf_engine *engine, const char *key, struct rf_r
     struct rf_store       *store = &engine->stores[partition % engine->config.n_shards];
     struct rf_store_table *table = rf_store_table_of(store, RF_TABLE_META);
     uint64_t               seq = 0;
-    return table != NULL && table->memtables[partition] != NULL &&
-           rf_memtable_get(table->memtables[partition], token, name, ret_row, &seq);
+    return table != NULL && table->parts[partition].active != NULL &&
+           rf_memtable_get(table->parts[partition].active, token, name, ret_row, &seq);
 }
 
 struct rf_recovery rf_engine_recovery(const struct rf_engine *engine)

@@ -41,6 +41,9 @@ uint32_t rf_engine_n_partitions(const struct rf_engine *engine);
 /* The shard that owns a token's partition. Thread: any. */
 uint32_t rf_engine_shard_of(const struct rf_engine *engine, uint64_t token);
 
+/* The shard that runs the operation: a scan names its partition, the others a token. Thread: any. */
+uint32_t rf_engine_op_shard(const struct rf_engine *engine, const struct rf_store_op *op);
+
 /* Makes a table known to every store; before the stores are used. */
 RF_CHECKED struct rf_result rf_engine_add_table(struct rf_engine            *engine,
                                                 const struct rf_table_policy *policy);
@@ -66,7 +69,7 @@ void rf_store_log_run(struct rf_store *store); /* the log thread; blocks */
 void rf_store_log_end(struct rf_store *store);
 
 struct rf_store_stats {
-    uint64_t applies, reads, newer, memtable_hits;
+    uint64_t applies, reads, scans, newer, memtable_hits;
     uint64_t wal_groups, wal_bytes, wal_records;
     uint64_t memtable_bytes, memtable_rows; /* gauges */
     uint64_t read_only; /* gauge, 1: the log failed; nothing is acknowledged any more */

@@ -11,11 +11,16 @@
 #define RF_STORE_MAGIC 0x53544f52u
 #define RF_PATH_SIZE 4096u
 
-/* A table's data in one store: one memtable per partition that has some. */
+/* One table in one partition. */
+struct rf_part {
+    struct rf_memtable *active; /* NULL when empty */
+};
+
+/* A table's data in one store. */
 struct rf_store_table {
     uint64_t               id;
     struct rf_table_policy policy; /* conflict NULL: only versions count */
-    struct rf_memtable   **memtables; /* by partition; NULL where empty */
+    struct rf_part        *parts;  /* by partition */
 };
 
 /* Completions in order; grows to the number of operations under way, which the callers bound. */
@@ -56,6 +61,14 @@ RF_CHECKED struct rf_result rf_store_merge_row(struct rf_store *store, struct rf
 RF_CHECKED struct rf_result rf_store_init(struct rf_store *store, struct rf_engine *engine,
                                           uint32_t shard);
 void rf_store_fini(struct rf_store *store);
+
+/* scan.c: rows of one partition. As submit. */
+RF_CHECKED struct rf_result rf_store_scan(struct rf_store *store, struct rf_store_table *table,
+                                          const struct rf_store_op *op, struct rf_store_done *done);
+/* The answer waits until the sequence is durable. RF_PENDING, or RF_OK when it is already (or there
+ * is no memory or no working log to wait for: then the answer is a failure, and nothing is lost). */
+RF_CHECKED struct rf_result rf_store_wait_durable(struct rf_store *store, uint64_t seq,
+                                                  struct rf_store_done *done);
 
 static inline uint32_t rf_partition_of(const struct rf_engine *engine, uint64_t token)
 {

@@ -195,6 +195,13 @@ bool rf_memtable_iter_row(const struct rf_memtable_iter *iter, uint64_t *ret_tok
     return true;
 }
 
+uint64_t rf_memtable_iter_seq(const struct rf_memtable_iter *iter)
+{
+    const struct cell *cell = iter->at;
+    rf_assert(cell != NULL);
+    return cell->seq;
+}
+
 void rf_memtable_iter_next(struct rf_memtable_iter *iter)
 {
     const struct cell *cell = iter->at;

@@ -37,6 +37,8 @@ void rf_memtable_seek(const struct rf_memtable *table, uint64_t token, struct rf
 /* The row under the iterator; false at the end. */
 bool rf_memtable_iter_row(const struct rf_memtable_iter *iter, uint64_t *ret_token,
                           struct rf_row *ret_row);
-void rf_memtable_iter_next(struct rf_memtable_iter *iter);
+/* The WAL sequence of the row under the iterator, which is not at the end. */
+uint64_t rf_memtable_iter_seq(const struct rf_memtable_iter *iter);
+void     rf_memtable_iter_next(struct rf_memtable_iter *iter);
 
 #endif

@@ -28,16 +28,15 @@ struct rf_store_table *rf_store_table_of(struct rf_store *store, uint64_t id)
         store->tables = grown;
         store->cap_tables = cap;
     }
-    struct rf_memtable **memtables =
-        RF_NEW_ARRAY(struct rf_memtable *, store->engine->identity.n_partitions);
-    if (memtables == NULL) {
+    struct rf_part *parts = RF_NEW_ARRAY(struct rf_part, store->engine->identity.n_partitions);
+    if (parts == NULL) {
         return NULL;
     }
     memmove(&store->tables[low + 1], &store->tables[low],
             sizeof(*store->tables) * (store->n_tables - low));
     store->n_tables++;
     store->tables[low] =
-        (struct rf_store_table){.id = id, .policy = {.id = id}, .memtables = memtables};
+        (struct rf_store_table){.id = id, .policy = {.id = id}, .parts = parts};
     return &store->tables[low];
 }
 
@@ -61,9 +60,9 @@ void rf_store_fini(struct rf_store *store)
 {
     for (uint32_t t = 0; t < store->n_tables; t++) {
         for (uint32_t p = 0; p < store->engine->identity.n_partitions; p++) {
-            rf_memtable_free(store->tables[t].memtables[p]);
+            rf_memtable_free(store->tables[t].parts[p].active);
         }
-        rf_mem_free(store->tables[t].memtables);
+        rf_mem_free(store->tables[t].parts);
     }
     rf_mem_free(store->tables);
     for (uint32_t i = 0; i < store->ready_at; i++) {
@@ -93,10 +92,8 @@ static bool done_push(struct rf_done_list *done, const struct rf_store_done *ite
     return true;
 }
 
-/* The answer waits until the sequence is durable. RF_PENDING, or RF_OK when it is already (or there
- * is no memory or no working log to wait for: then the answer is a failure, and nothing is lost). */
-static struct rf_result wait_durable(struct rf_store *store, uint64_t seq,
-                                     struct rf_store_done *done)
+struct rf_result rf_store_wait_durable(struct rf_store *store, uint64_t seq,
+                                       struct rf_store_done *done)
 {
     if (seq <= rf_wal_durable_seq(store->wal)) {
         return rf_result(RF_OK);
@@ -134,14 +131,14 @@ static uint32_t store_poll(void *argument, struct rf_store_done *ret_done, uint3
 static bool find_row(struct rf_store *store, struct rf_store_table *table, uint64_t token,
                      struct rf_slice key, struct rf_row *ret_row, uint64_t *ret_seq)
 {
-    const struct rf_memtable *memtable = table->memtables[rf_partition_of(store->engine, token)];
+    const struct rf_memtable *memtable = table->parts[rf_partition_of(store->engine, token)].active;
     return memtable != NULL && rf_memtable_get(memtable, token, key, ret_row, ret_seq);
 }
 
 static struct rf_result put_row(struct rf_store *store, struct rf_store_table *table,
                                 uint64_t token, const struct rf_row *row, uint64_t seq)
 {
-    struct rf_memtable **memtable = &table->memtables[rf_partition_of(store->engine, token)];
+    struct rf_memtable **memtable = &table->parts[rf_partition_of(store->engine, token)].active;
     if (*memtable == NULL) {
         *memtable = rf_memtable_new();
         if (*memtable == NULL) {
@@ -182,7 +179,7 @@ static struct rf_result apply(struct rf_store *store, struct rf_store_table *tab
         }
         if (order <= 0) {
             done->status = RF_STORE_STORED; /* what we have wins: done once that is durable */
-            return wait_durable(store, seq, done);
+            return rf_store_wait_durable(store, seq, done);
         }
     }
     struct rf_wal_record record = {op->table, rf_partition_of(store->engine, op->token), op->token,
@@ -196,7 +193,7 @@ static struct rf_result apply(struct rf_store *store, struct rf_store_table *tab
         return rf_result(RF_OK);
     }
     done->status = RF_STORE_STORED;
-    return wait_durable(store, seq, done);
+    return rf_store_wait_durable(store, seq, done);
 }
 
 static struct rf_result read(struct rf_store *store, struct rf_store_table *table,
@@ -216,7 +213,7 @@ static struct rf_result read(struct rf_store *store, struct rf_store_table *tabl
     }
     done->status = RF_STORE_FOUND;
     /* What is not on disk yet may vanish in a power cut: nobody may have seen it. */
-    return wait_durable(store, seq, done);
+    return rf_store_wait_durable(store, seq, done);
 }
 
 static struct rf_result store_submit(void *argument, struct rf_store_op *op,
@@ -231,6 +228,8 @@ static struct rf_result store_submit(void *argument, struct rf_store_op *op,
         result = apply(store, table, op, &done);
     } else if (table != NULL && op->kind == RF_STORE_READ) {
         result = read(store, table, op, &done);
+    } else if (table != NULL && op->kind == RF_STORE_SCAN) {
+        result = rf_store_scan(store, table, op, &done);
     }
     rf_blob_drop(op->row.blob);
     op->row.blob = NULL;
@@ -303,7 +302,7 @@ struct rf_store_stats rf_store_stats(const struct rf_store *store)
     stats.wal_records = wal.records;
     for (uint32_t t = 0; t < store->n_tables; t++) {
         for (uint32_t p = 0; p < store->engine->identity.n_partitions; p++) {
-            const struct rf_memtable *memtable = store->tables[t].memtables[p];
+            const struct rf_memtable *memtable = store->tables[t].parts[p].active;
             stats.memtable_bytes += memtable == NULL ? 0 : rf_memtable_bytes(memtable);
             stats.memtable_rows += memtable == NULL ? 0 : rf_memtable_rows(memtable);
         }

@@ -1,0 +1,59 @@
+/* Reads SSTables. Every block is checked after every read from the file (S71); nothing that fails
+ * its check is ever served.
+ *
+ * Thread safety: an open table never changes and may be read by any number of threads, each with
+ * buffers of its own. Blocks: get, seek and next may read from the file. */
+#ifndef RF_STORAGE_SST_READER_H
+#define RF_STORAGE_SST_READER_H
+
+#include "base/fs.h"
+#include "format/row.h"
+#include "format/sst.h"
+
+struct rf_sst;
+
+/* Opens, and reads footer, index and filter into memory. @param file its number.
+ * RF_OK, RF_CORRUPT, RF_WRONG_VERSION, RF_NO_MEMORY, or as rf_fs. */
+RF_CHECKED struct rf_result rf_sst_open(struct rf_fs fs, const char *path, uint64_t file,
+                                        struct rf_sst **ret_sst);
+void                      rf_sst_close(struct rf_sst *sst); /* NULL is allowed */
+const struct rf_sst_info *rf_sst_info(const struct rf_sst *sst);
+size_t                    rf_sst_memory(const struct rf_sst *sst); /* bytes of index and filter */
+
+/* False: the table certainly has no row of that key (S69). Does not read. */
+bool rf_sst_may_hold(const struct rf_sst *sst, uint64_t token, struct rf_slice key);
+
+/* One block in memory. Starts as zeros; rf_sst_block_fini frees. */
+struct rf_sst_block {
+    struct rf_buf   stored;
+    struct rf_buf   raw;
+    struct rf_slice rows;    /* checked, decompressed, without its trailer */
+    const uint8_t  *offsets; /* u32 each */
+    uint32_t        n;
+};
+
+void rf_sst_block_fini(struct rf_sst_block *block);
+
+/* The key's row. ret_row borrows `block`. RF_OK, RF_NOT_FOUND, RF_CORRUPT, RF_NO_MEMORY, rf_fs. */
+RF_CHECKED struct rf_result rf_sst_get(const struct rf_sst *sst, struct rf_sst_block *block,
+                                       uint64_t token, struct rf_slice key,
+                                       struct rf_row *ret_row);
+
+/* Walks the rows in (token, key) order. */
+struct rf_sst_iter {
+    const struct rf_sst *sst;
+    struct rf_sst_block  block;
+    uint64_t             at_block;
+    uint32_t             at_row;
+    uint64_t             token; /* of the row under the iterator, valid unless at the end */
+    struct rf_row        row;   /* borrows the block */
+    bool                 end;
+};
+
+/* At the first row with (token, key) >= the given. As rf_sst_get, without RF_NOT_FOUND. */
+RF_CHECKED struct rf_result rf_sst_seek(const struct rf_sst *sst, uint64_t token,
+                                        struct rf_slice key, struct rf_sst_iter *ret_iter);
+RF_CHECKED struct rf_result rf_sst_next(struct rf_sst_iter *iter);
+void                        rf_sst_iter_fini(struct rf_sst_iter *iter);
+
+#endif
