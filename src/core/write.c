@@ -38,6 +38,7 @@ void rf_write_start(struct rf_shard *shard, struct rf_slot *slot)
 {
     if (!stamp(shard, slot)) {
         slot->state = RF_SLOT_WAIT_CLOCK;
+        shard->clock_waits = true;
         return;
     }
     /* A client-stamped write is the same write wherever it is retried: it merges, never refused.
