@@ -29,6 +29,7 @@ struct rf_worker {
     uv_async_t    log_done;
     bool          log_busy;
     _Atomic bool  log_stop;
+    _Atomic bool  log_ended; /* set by the log thread: its run is over, log_done follows */
     struct rf_live live;
     /* Clients. */
     uv_tcp_t             client_listener;
