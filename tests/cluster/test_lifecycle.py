@@ -258,7 +258,7 @@ def test_config_errors(own, tmp_path):
     for expected in ("a.yaml:3:1: error: unknown key 'replicaton'; did you mean 'replication'?\n    replicaton: {n: 3}\n    ^",
                      "b.yaml:3:14: error: replication: read_quorum + write_quorum must be above n",
                      "c.yaml:2:8: error: table: expected a name", "c.yaml:3:6: error: ttl: the unit is missing",
-                     "tls.cert: "):
+                     "node.crt holds no certificate (PEM)"):
         assert expected in text, text
     config.write_text(config.read_text() + "limits: {max_value: 8}\nlimits: {}\nlog: {level: [x]}\n")
     code, text = start_fails(config)
