@@ -41,7 +41,7 @@ struct rf_replica {
 struct rf_slot {
     uint32_t                generation; /* part of the id; an answer to a former user is ignored */
     uint8_t                 state;      /* enum rf_slot_state */
-    uint8_t                 attempt;    /* of a write: +1 at each restamp */
+    uint8_t                 attempt;    /* write: +1 at each restamp; read: +1 at each new winner for repairs */
     uint8_t                 n;          /* replicas */
     uint8_t                 needed;
     uint8_t                 acks;

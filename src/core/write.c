@@ -143,7 +143,8 @@ void rf_write_answer(struct rf_shard *shard, struct rf_slot *slot, struct rf_rep
     /* After the answer, a replica with something newer has what it needs. */
     bool ok = status == RF_STORE_STORED || status == RF_STORE_NEWER;
     replica->state = ok ? RF_REPLICA_OK : RF_REPLICA_FAILED;
-    replica->refused = !ok;
+    /* Full: its range waits for repair. Starting or overloaded: a hint brings it up to date. */
+    replica->refused = status == RF_STORE_FULL;
     slot->acks = (uint8_t)(slot->acks + ok);
     if (ok && row->version.hlc > slot->op.row.version.hlc) {
         slot->superseded = true;
