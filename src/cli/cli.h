@@ -15,11 +15,15 @@
 struct rf_cli {
     const char *url, *ca, *token, *table, *dir;
     bool        strong, json, keep;
-    long        ttl_s, nodes, port;
+    long        ttl_s, nodes, port, threads;
     char      **words;
     int         n_words;
     const char *self; /* argv[0] */
 };
+
+/* As `min`: the command reads everything after its name itself, its own options too (cli->words
+ * begins with the name, as argv does). Only for commands of one word, and only as the first word. */
+#define RF_OWN_OPTIONS (-1)
 
 struct rf_command {
     const char *name;  /* "put", or "dev kill" */
@@ -48,6 +52,8 @@ int rf_cmd_dev_kill(struct rf_cli *cli);
 int rf_cmd_dev_stop(struct rf_cli *cli);
 int rf_cmd_dev_start(struct rf_cli *cli);
 int rf_cmd_dev_env(struct rf_cli *cli);
+/* cmd_bench.c */
+int rf_cmd_bench(struct rf_cli *cli);
 
 /* One request to the server; prints what went wrong. Returns 0 with the result, else an exit code. */
 int rf_cli_request(struct rf_cli *cli, const char *method, const char *target, struct rf_slice body,

@@ -29,7 +29,8 @@ static void find_server(struct rf_devcluster *dev)
 static void fill_dev(const struct rf_cli *cli, struct rf_devcluster *dev)
 {
     *dev = (struct rf_devcluster){.n_nodes = (uint32_t)cli->nodes,
-                                  .base_port = (uint16_t)cli->port};
+                                  .base_port = (uint16_t)cli->port,
+                                  .n_threads = (uint32_t)cli->threads};
     snprintf(dev->dir, sizeof(dev->dir), "%s", cli->dir);
     find_server(dev);
 }

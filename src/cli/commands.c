@@ -8,6 +8,7 @@ const struct rf_command rf_commands[] = {
     {"status", "", 0, 0, "nodes and tables of the cluster", rf_cmd_status},
     {"ring", "", 0, 0, "the ring: nodes and their share", rf_cmd_ring},
     {"config check", "FILE", 1, 1, "check a node's configuration", rf_cmd_config_check},
+    {"bench", "[OPTIONS]", RF_OWN_OPTIONS, 0, "measure a cluster; see ringfort bench --help", rf_cmd_bench},
     {"dev", "", 0, 0, "run a cluster on loopback until Ctrl-C", rf_cmd_dev},
     {"dev up", "", 0, 0, "start one in the background", rf_cmd_dev_up},
     {"dev down", "", 0, 0, "stop it and delete its directory", rf_cmd_dev_down},

@@ -23,6 +23,7 @@ static void print_help(FILE *to)
           "  --ttl SECONDS        time to live of what is put\n"
           "  -o json              print the server's JSON answer\n"
           "  --nodes N            dev: number of nodes, default 3\n"
+          "  --threads N          dev: request threads of each node, default one per core\n"
           "  --dir DIR            dev: directory, default $RINGFORT_DEV_DIR or /tmp/ringfort-dev\n"
           "  --port PORT          dev: first port, default 7443\n"
           "  --keep               dev: keep the directory at the end\n"
@@ -52,6 +53,7 @@ static const struct option options[] = {
     {"strong", no_argument, NULL, 's'},      {"ttl", required_argument, NULL, 'l'},
     {"output", required_argument, NULL, 'o'}, {"nodes", required_argument, NULL, 'n'},
     {"dir", required_argument, NULL, 'd'},   {"port", required_argument, NULL, 'p'},
+    {"threads", required_argument, NULL, 'r'},
     {"keep", no_argument, NULL, 'k'},        {"help", no_argument, NULL, 'h'},
     {"version", no_argument, NULL, 'v'},     {NULL, 0, NULL, 0},
 };
@@ -92,6 +94,9 @@ static int take_option(struct rf_cli *cli, int option)
     case 'p':
         valid = parse_count(optarg, 65000, &cli->port);
         break;
+    case 'r':
+        valid = parse_count(optarg, 64, &cli->threads);
+        break;
     case 'k':
         cli->keep = true;
         break;
@@ -130,6 +135,16 @@ static const struct rf_command *find_command(struct rf_cli *cli)
     return NULL;
 }
 
+static const struct rf_command *command_with_own_options(int argc, char **argv)
+{
+    for (int i = 0; i < rf_n_commands && argc >= 2; i++) {
+        if (rf_commands[i].min == RF_OWN_OPTIONS && strcmp(rf_commands[i].name, argv[1]) == 0) {
+            return &rf_commands[i];
+        }
+    }
+    return NULL;
+}
+
 int main(int argc, char **argv)
 {
     struct rf_cli cli = {
@@ -141,6 +156,12 @@ int main(int argc, char **argv)
         .port = 7443,
         .self = argv[0],
     };
+    const struct rf_command *own = command_with_own_options(argc, argv);
+    if (own != NULL) {
+        cli.words = argv + 1;
+        cli.n_words = argc - 1;
+        return own->run(&cli);
+    }
     int option = 0;
     while ((option = getopt_long(argc, argv, "o:hv", options, NULL)) != -1) {
         int code = take_option(&cli, option);
@@ -158,6 +179,11 @@ int main(int argc, char **argv)
     if (command == NULL) {
         fprintf(stderr, "ringfort: unknown command '%s'; see ringfort --help\n", cli.words[0]);
         return RF_EXIT_USAGE;
+    }
+    if (command->min == RF_OWN_OPTIONS) { /* after options that stand anywhere */
+        cli.words--;
+        cli.n_words++;
+        return command->run(&cli);
     }
     if (cli.n_words < command->min || cli.n_words > command->max) {
         fprintf(stderr, "usage: ringfort %s %s\n", command->name, command->words);

@@ -59,6 +59,14 @@ const struct rf_setting rf_node_settings[] = {
      true, "client connections of this node"},
     {"limits.max_requests", RF_SET_INT, AT(limits.max_requests), 1, 65536, "4096", NULL, false,
      "requests coordinated at a time, per thread"},
+    {"limits.header_timeout", RF_SET_TIME, AT(limits.header_timeout_ms), 100, 3600000, "10s", NULL,
+     true, "how long a TLS handshake, and the head of a request, may take"},
+    {"limits.body_timeout", RF_SET_TIME, AT(limits.body_timeout_ms), 100, 3600000, "60s", NULL, true,
+     "how long the rest of a request may take"},
+    {"limits.idle_timeout", RF_SET_TIME, AT(limits.idle_timeout_ms), 100, DAY_MS, "75s", NULL, true,
+     "client connections without a request for so long are closed"},
+    {"limits.drain_delay", RF_SET_TIME, AT(limits.drain_delay_ms), 0, 600000, "0", NULL, true,
+     "after SIGTERM /health/ready answers 503 for so long before the node stops accepting"},
     {"storage.memtable", RF_SET_SIZE, AT(storage.memtable_bytes), 64 << 10, 4 * GIB, "64MiB", NULL,
      false, "a table's memtables are flushed above this"},
     {"storage.memtable_total", RF_SET_SIZE, AT(storage.memtable_total_bytes), 256 << 10, 64 * GIB,
@@ -69,14 +77,14 @@ const struct rf_setting rf_node_settings[] = {
      "parts of this node's data, a power of two; fixed at the first start"},
     {"storage.durability", RF_SET_CHOICE, AT(storage.durability), 0, 0, "group", "group", false,
      "group: an acknowledged write is on disk (fdatasync)"},
-    {"storage.disk_reserve", RF_SET_PERCENT, AT(storage.disk_reserve), 0, 5000, "5%", NULL, true,
+    {"storage.disk_reserve", RF_SET_PERCENT, AT(storage.disk_reserve), 0, 5000, "5%", NULL, false,
      "writes are refused when less of the disk is free"},
     {"repair.hint_window", RF_SET_TIME, AT(repair.hint_window_ms), 100, 30 * DAY_MS, "3h", NULL,
      false, "hints older than this expire"},
     {"repair.interval", RF_SET_TIME, AT(repair.interval_ms), 100, 30 * DAY_MS, "4h", NULL, false,
      "time between two anti-entropy rounds"},
     {"repair.bandwidth", RF_SET_RATE, AT(repair.bandwidth), 1 << 10, 64 * GIB, "50MiB/s", NULL,
-     true, "limit for repair streams"},
+     false, "limit for repair streams"},
     {"clock.max_ahead", RF_SET_TIME, AT(clock.max_ahead_ms), 1, 60000, "500ms", NULL, false,
      "how far clocks of peers may be apart"},
     {"clock.test_offset", RF_SET_TIME, AT(clock.test_offset_ms), -30 * DAY_MS, 30 * DAY_MS, "0",
@@ -144,4 +152,45 @@ struct rf_result rf_node_config_load(const char *path, struct rf_node_config *re
     }
     *ret_config = config;
     return rf_result(RF_OK);
+}
+
+/* Bytes of a row's value in the struct. */
+static size_t value_size(const struct rf_setting *row)
+{
+    switch (row->type) {
+    case RF_SET_TEXT:
+    case RF_SET_NAME:
+    case RF_SET_PATH:
+    case RF_SET_ADDRESS:
+        return (size_t)row->max + 1;
+    case RF_SET_BOOL:
+    case RF_SET_NONE_OR_MAP:
+        return sizeof(bool);
+    case RF_SET_ADDRESSES:
+        return sizeof(struct rf_addresses);
+    case RF_SET_INT:
+    case RF_SET_SIZE:
+    case RF_SET_TIME:
+    case RF_SET_RATE:
+    case RF_SET_PERCENT:
+    case RF_SET_CHOICE:
+    case RF_SET_VERSION:
+        return sizeof(int64_t);
+    case RF_SET_SUBTREE:
+    default:
+        return 0;
+    }
+}
+
+void rf_node_config_diff(const struct rf_node_config *before, const struct rf_node_config *after,
+                         void (*changed)(const struct rf_setting *row, void *user), void *user)
+{
+    for (uint32_t i = 0; i < rf_n_node_settings; i++) {
+        const struct rf_setting *row = &rf_node_settings[i];
+        const uint8_t           *a = (const uint8_t *)before + row->offset;
+        const uint8_t           *b = (const uint8_t *)after + row->offset;
+        if (memcmp(a, b, value_size(row)) != 0) {
+            changed(row, user);
+        }
+    }
 }

@@ -44,6 +44,7 @@ struct rf_node_config {
         int64_t request_timeout_ms;
         int64_t max_connections;
         int64_t max_requests; /* coordinated at a time, per thread */
+        int64_t header_timeout_ms, body_timeout_ms, idle_timeout_ms, drain_delay_ms;
     } limits;
     struct {
         int64_t memtable_bytes;
@@ -77,6 +78,11 @@ enum rf_durability { RF_DURABLE_GROUP, RF_DURABLE_INTERVAL, RF_DURABLE_NONE };
 /* The rows, for checking and for `config explain|defaults`. */
 extern const struct rf_setting rf_node_settings[];
 extern const uint32_t          rf_n_node_settings;
+
+/* Calls `changed` for every row whose value differs; the row's `live` says whether a running server
+ * can take it over. */
+void rf_node_config_diff(const struct rf_node_config *before, const struct rf_node_config *after,
+                         void (*changed)(const struct rf_setting *row, void *user), void *user);
 
 /* Loads and checks the file. Problems go to the list. RF_OK, RF_CONFIG_INVALID. Blocks. */
 RF_CHECKED struct rf_result rf_node_config_load(const char *path, struct rf_node_config *ret_config,

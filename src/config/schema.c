@@ -170,6 +170,10 @@ static struct rf_result parse_number(const struct rf_setting *row, const char *t
                                      int64_t *ret_value, char why[160])
 {
     const char *rest = NULL;
+    if (row->type != RF_SET_CHOICE && row->choices != NULL && strcmp(text, row->choices) == 0) {
+        *ret_value = 0;
+        return rf_result(RF_OK);
+    }
     switch (row->type) {
     case RF_SET_SIZE:
         RF_TRY(parse_unit(text, size_units, unit_example(row->type), ret_value, why));

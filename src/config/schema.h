@@ -38,7 +38,7 @@ struct rf_setting {
     uint32_t             offset; /* in the typed struct */
     int64_t              min, max; /* numbers: inclusive; text: max length */
     const char          *def;     /* as it would be written; NULL: required; "": unset */
-    const char          *choices;
+    const char          *choices; /* CHOICE: "a|b|c"; other numbers: a word for 0, as "off" */
     bool                 live; /* takes effect on reload */
     const char          *doc;
 };

@@ -10,6 +10,15 @@
 
 /* ---- Problems ----------------------------------------------------------------------------- */
 
+/* Text from a file must not steer the terminal that shows the problem. */
+static void append_clean(struct rf_problems *problems, const char *text)
+{
+    for (; *text != 0; text++) {
+        unsigned char c = (unsigned char)*text;
+        rf_buf_append(&problems->text, c < 0x20 || c == 0x7f ? "?" : text, 1);
+    }
+}
+
 static void append_line(struct rf_problems *problems, const struct rf_document *document,
                         uint32_t line, uint32_t column)
 {
@@ -49,7 +58,7 @@ void rf_problem_at(struct rf_problems *problems, const struct rf_document *docum
     snprintf(head, sizeof(head), ":%u:%u: error: ", line, column);
     rf_buf_append_str(&problems->text, document->path);
     rf_buf_append_str(&problems->text, head);
-    rf_buf_append_str(&problems->text, text);
+    append_clean(problems, text);
     rf_buf_append_str(&problems->text, "\n");
     append_line(problems, document, line, column);
     problems->count++;
@@ -63,7 +72,7 @@ void rf_problem(struct rf_problems *problems, const char *format, ...)
     vsnprintf(text, sizeof(text), format, args);
     va_end(args);
     rf_buf_append_str(&problems->text, "error: ");
-    rf_buf_append_str(&problems->text, text);
+    append_clean(problems, text);
     rf_buf_append_str(&problems->text, "\n");
     problems->count++;
 }
@@ -166,6 +175,8 @@ static struct rf_tree *next_node(struct builder *builder, yaml_mark_t mark)
         }
         builder->root_done = true;
         node = &builder->document->root;
+    } else if (builder->stack[builder->depth - 1]->n_children == RF_TREE_ENTRIES_MAX) {
+        report(builder, mark, "too many entries (at most 4096 in one map or list)");
     } else {
         node = add_child(builder->stack[builder->depth - 1]);
     }

@@ -10,6 +10,7 @@
 
 #define RF_TREE_DEPTH_MAX 16u
 #define RF_TREE_SIZE_MAX (1024u * 1024) /* bytes of a configuration file */
+#define RF_TREE_ENTRIES_MAX 4096u /* of one map or list: looking for duplicates is quadratic */
 
 enum rf_tree_kind { RF_TREE_SCALAR, RF_TREE_MAP, RF_TREE_LIST };
 

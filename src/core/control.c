@@ -152,6 +152,9 @@ void rf_control_set_alive(struct rf_control *control, struct rf_node_entry *entr
     struct rf_effect *effect = rf_effect_add(control->out, RF_FX_ALIVE);
     effect->node = entry->member.node;
     effect->as.up = alive;
+    if (alive) {
+        rf_handoff_alive(control, entry);
+    }
 }
 
 uint64_t rf_control_cluster(const struct rf_control *control)
@@ -325,6 +328,7 @@ void rf_control_free(struct rf_control *control)
     for (uint32_t i = 0; i < sizeof(control->scratch) / sizeof(control->scratch[0]); i++) {
         rf_buf_fini(&control->scratch[i]);
     }
+    rf_handoff_fini(control);
     rf_mem_free(control->entries);
     control->magic = 0;
     rf_mem_free(control);
@@ -348,9 +352,11 @@ static void on_message(struct rf_control *control, const struct rf_message *mess
     case RF_MSG_PROBE_ACK:
         rf_detector_message(control, message);
         break;
+    case RF_MSG_WRITE_ACK:
+        rf_handoff_ack(control, message);
+        break;
     case RF_MSG_HELLO:
     case RF_MSG_WRITE:
-    case RF_MSG_WRITE_ACK:
     case RF_MSG_READ:
     case RF_MSG_READ_ACK:
     case RF_MSG_HINT:
@@ -393,6 +399,8 @@ struct rf_result rf_control_step(struct rf_control *control, const struct rf_eve
         control->now = events[i].now;
         if (events[i].kind == RF_EV_MESSAGE) {
             on_message(control, &events[i].as.message);
+        } else if (events[i].kind == RF_EV_STORED) {
+            rf_handoff_stored(control, &events[i].as.stored);
         }
         ret_effects->consumed++;
     }
@@ -400,9 +408,19 @@ struct rf_result rf_control_step(struct rf_control *control, const struct rf_eve
     if (control->dirty && control->cluster != 0) {
         publish(control);
     }
-    ret_effects->wake_at_us = control->next_round_us;
+    if (control->cluster != 0 && ret_effects->n < ret_effects->max) {
+        rf_handoff_run(control);
+    }
+    uint64_t handoff_us = control->cluster != 0 ? control->handoff.due_us : UINT64_MAX;
+    ret_effects->wake_at_us =
+        handoff_us < control->next_round_us ? handoff_us : control->next_round_us;
     control->out = NULL;
     return rf_result(ret_effects->consumed < n_events ? RF_MORE : RF_OK);
+}
+
+struct rf_control_stats rf_control_stats(const struct rf_control *control)
+{
+    return control->stats;
 }
 
 uint64_t rf_control_digest(const struct rf_control *control)

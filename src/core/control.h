@@ -26,6 +26,8 @@ struct rf_control_config {
     uint32_t         n_seeds;
     uint64_t         gossip_interval_us;
     uint64_t         dead_after_us;
+    uint32_t         n_partitions;     /* of the store, for hints; 0: no handoff */
+    uint64_t         hint_interval_us; /* between two walks over the stored hints */
     uint64_t         rng_seed;
     struct rf_slice  state; /* encoded rf_cluster_state of the last run; empty at first start */
 };
@@ -46,6 +48,14 @@ uint64_t rf_control_cluster(const struct rf_control *control);
 uint32_t                rf_control_n_members(const struct rf_control *control);
 const struct rf_member *rf_control_member(const struct rf_control *control, uint32_t index);
 bool                    rf_control_alive(const struct rf_control *control, uint32_t index);
+
+/* Counters for metrics; they only grow. */
+struct rf_control_stats {
+    uint64_t hints_replayed; /* delivered and removed */
+    uint64_t hints_expired;  /* older than the hint window */
+    uint64_t hints_failed;   /* attempts that the target did not acknowledge */
+};
+struct rf_control_stats rf_control_stats(const struct rf_control *control);
 
 uint64_t rf_control_digest(const struct rf_control *control);
 void     rf_control_check(const struct rf_control *control);

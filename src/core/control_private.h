@@ -22,8 +22,36 @@ struct rf_node_entry {
     uint64_t         heartbeat;
     uint64_t         changed_at_us; /* when the heartbeat last moved, by our monotonic clock */
     uint64_t         probe_until_us;
+    uint64_t         hint_retry_us;   /* its hints wait until then */
+    uint64_t         hint_backoff_us; /* of the last failure; 0: none */
     uint8_t          probe; /* enum rf_probe_state */
     bool             alive;
+};
+
+#define RF_HANDOFF_WINDOW 16u /* hints under way at a time */
+
+enum rf_handoff_item_state { RF_HANDOFF_SENT, RF_HANDOFF_REMOVING, RF_HANDOFF_DONE };
+
+struct rf_handoff_item {
+    uint8_t       state; /* enum rf_handoff_item_state */
+    bool          expired;
+    struct rf_row hint; /* view into rf_handoff.rows */
+};
+
+/* The walk over the stored hints; handoff.c. */
+struct rf_handoff {
+    enum { RF_HANDOFF_REST, RF_HANDOFF_SCAN, RF_HANDOFF_BATCH } state;
+    uint32_t               partition; /* where the walk is … */
+    uint64_t               token;
+    struct rf_blob        *after;  /* … behind this key; NULL: at the token's beginning */
+    bool                   more;   /* the partition goes on */
+    bool                   again;  /* a node came back: walk once more */
+    uint32_t               batch;  /* number of the scan and its batch */
+    uint64_t               due_us; /* end of the rest, or timeout; 0: not begun */
+    uint64_t               began_us;
+    struct rf_blob        *rows; /* what the scan found */
+    struct rf_handoff_item items[RF_HANDOFF_WINDOW];
+    uint32_t               n_items, n_open;
 };
 
 /* What a seed said at first start. */
@@ -50,6 +78,8 @@ struct rf_control {
     bool                     dirty;     /* member set changed: publish and store */
     bool                     publishing; /* dirty when this step began handling it */
     char                     refused[192];
+    struct rf_handoff        handoff;
+    struct rf_control_stats  stats;
     struct rf_buf            scratch[8]; /* bodies of this step's messages */
     uint32_t                 n_scratch;
     struct rf_effects       *out;
@@ -87,6 +117,13 @@ void rf_gossip_round(struct rf_control *control);
 void rf_gossip_message(struct rf_control *control, const struct rf_message *message);
 void rf_gossip_put_all(struct rf_control *control, struct rf_buf *body);
 bool rf_gossip_take_entries(struct rf_control *control, struct rf_reader *reader, uint32_t n);
+
+/* --- handoff.c */
+void rf_handoff_run(struct rf_control *control); /* at the end of every step */
+void rf_handoff_ack(struct rf_control *control, const struct rf_message *message);
+void rf_handoff_stored(struct rf_control *control, const struct rf_store_done *done);
+void rf_handoff_alive(struct rf_control *control, struct rf_node_entry *entry);
+void rf_handoff_fini(struct rf_control *control);
 
 /* --- detector.c */
 void rf_detector_round(struct rf_control *control);

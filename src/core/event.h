@@ -60,7 +60,8 @@ struct rf_reply {
     bool          superseded;      /* client-stamped write lost against a newer version */
     uint8_t       acked;           /* answers got … */
     uint8_t       needed;          /* … and needed, for problem details */
-    struct rf_row row;             /* GET found: the item. Writes: version and expiry only */
+    struct rf_row row;             /* GET found: the item. GET of a deleted or expired one, and
+                                      writes: version, expiry and flags only */
 };
 
 enum rf_effect_kind {

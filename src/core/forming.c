@@ -3,6 +3,32 @@
  * smallest name makes the cluster's random id with all of them as members. Nobody serves before. */
 #include "core/control_private.h"
 
+static void make_cluster(struct rf_control *control)
+{
+    const struct rf_member *smallest = NULL;
+    bool                    self_is_seed = false;
+    for (uint32_t i = 0; i < control->config.n_seeds; i++) {
+        const struct rf_seed_answer *seed = &control->seeds[i];
+        if (!seed->answered) {
+            return;
+        }
+        self_is_seed = self_is_seed || seed->is_self;
+        if (smallest == NULL || strcmp(seed->member.name, smallest->name) < 0) {
+            smallest = &seed->member;
+        }
+    }
+    if (!self_is_seed || smallest->node != control->config.self.node) {
+        return;
+    }
+    control->cluster = rf_rng_next(&control->rng) | 1;
+    for (uint32_t i = 0; i < control->config.n_seeds; i++) {
+        struct rf_member member = control->seeds[i].member;
+        member.state = RF_MEMBER_NORMAL;
+        member.version++;
+        (void)rf_control_merge(control, &member, 0);
+    }
+}
+
 void rf_forming_round(struct rf_control *control)
 {
     struct rf_buf *body = rf_control_body(control);
@@ -22,6 +48,7 @@ void rf_forming_round(struct rf_control *control)
         effect->kind = RF_FX_SEND_ADDR;
         effect->text = control->config.seeds[i];
     }
+    make_cluster(control); /* a node whose only seed is itself waits for nobody */
 }
 
 /* Answer: cluster id, the seed number that the asker counts by, own entry, and when we know a
@@ -80,32 +107,6 @@ void rf_forming_ask(struct rf_control *control, const struct rf_message *message
         }
     }
     say(control, message, "");
-}
-
-static void make_cluster(struct rf_control *control)
-{
-    const struct rf_member *smallest = NULL;
-    bool                    self_is_seed = false;
-    for (uint32_t i = 0; i < control->config.n_seeds; i++) {
-        const struct rf_seed_answer *seed = &control->seeds[i];
-        if (!seed->answered) {
-            return;
-        }
-        self_is_seed = self_is_seed || seed->is_self;
-        if (smallest == NULL || strcmp(seed->member.name, smallest->name) < 0) {
-            smallest = &seed->member;
-        }
-    }
-    if (!self_is_seed || smallest->node != control->config.self.node) {
-        return;
-    }
-    control->cluster = rf_rng_next(&control->rng) | 1;
-    for (uint32_t i = 0; i < control->config.n_seeds; i++) {
-        struct rf_member member = control->seeds[i].member;
-        member.state = RF_MEMBER_NORMAL;
-        member.version++;
-        (void)rf_control_merge(control, &member, 0);
-    }
 }
 
 void rf_forming_say(struct rf_control *control, const struct rf_message *message)

@@ -42,8 +42,13 @@ static void ask_next(struct rf_shard *shard, struct rf_slot *slot)
 
 static void reply_row(struct rf_shard *shard, struct rf_slot *slot, const struct rf_row *row)
 {
-    bool live = row != NULL && rf_row_live(row, shard->now.wall_ms);
-    rf_slot_reply(shard, slot, live ? RF_OK : RF_ITEM_NOT_FOUND, live ? row : NULL);
+    bool          live = row != NULL && rf_row_live(row, shard->now.wall_ms);
+    struct rf_row gone = {0}; /* deleted or expired: the version is known all the same */
+    if (row != NULL) {
+        gone = (struct rf_row){
+            .version = row->version, .expiry_ms = row->expiry_ms, .flags = row->flags};
+    }
+    rf_slot_reply(shard, slot, live ? RF_OK : RF_ITEM_NOT_FOUND, live ? row : &gone);
 }
 
 /* ---- Strong ------------------------------------------------------------------------------- */

@@ -1,4 +1,5 @@
 /* The replica side: a peer's request becomes a store operation, its completion the answer. */
+#include "core/hint.h"
 #include "core/shard_private.h"
 
 #define ID_SERVICE (1u << 8)
@@ -29,20 +30,25 @@ static void answer(struct rf_shard *shard, uint64_t link, uint64_t request_id,
     }
 }
 
-void rf_replica_message(struct rf_shard *shard, const struct rf_message *message)
+static enum rf_message_kind ack_of(enum rf_message_kind kind)
 {
-    bool write = message->kind == RF_MSG_WRITE;
-    if ((!write && message->kind != RF_MSG_READ) || message->row.key.size == 0) {
-        return;
+    return kind == RF_MSG_WRITE  ? RF_MSG_WRITE_ACK
+           : kind == RF_MSG_READ ? RF_MSG_READ_ACK
+                                 : RF_MSG_HINT_ACK;
+}
+
+/* A request that this node can serve: known table, and a hint only for somebody else. */
+static bool is_valid(const struct rf_shard *shard, const struct rf_message *message)
+{
+    if (shard->view == NULL || rf_view_table_by_id(shard->view, message->table) == NULL) {
+        return false;
     }
-    shard->stats.replica_writes += write;
-    shard->stats.replica_reads += !write;
-    enum rf_message_kind ack = write ? RF_MSG_WRITE_ACK : RF_MSG_READ_ACK;
-    if (shard->free_service == RF_NO_SLOT || shard->view == NULL ||
-        rf_view_table_by_id(shard->view, message->table) == NULL) {
-        answer(shard, message->link, message->request_id, ack, RF_STORE_FAILED, NULL);
-        return;
-    }
+    return message->kind != RF_MSG_HINT ||
+           (message->target != 0 && message->target != shard->config.node);
+}
+
+static struct rf_service *take_service(struct rf_shard *shard, const struct rf_message *message)
+{
     struct rf_service *service = &shard->services[shard->free_service];
     rf_assert(!service->used);
     shard->free_service = service->next;
@@ -50,16 +56,51 @@ void rf_replica_message(struct rf_shard *shard, const struct rf_message *message
     service->kind = (uint8_t)message->kind;
     service->link = message->link;
     service->request_id = message->request_id;
-    struct rf_effect *effect = rf_effect_add(shard->out, RF_FX_STORE);
-    effect->as.store = (struct rf_store_op){
-        .kind = write ? RF_STORE_APPLY : RF_STORE_READ,
-        .mode = (enum rf_apply_mode)message->mode,
-        .tag = service_id(shard, service),
+    return service;
+}
+
+/* The store operation that a request means. False: no memory for a hint. */
+static bool make_op(struct rf_shard *shard, const struct rf_message *message,
+                    struct rf_store_op *ret_op)
+{
+    *ret_op = (struct rf_store_op){
+        .kind = message->kind == RF_MSG_READ ? RF_STORE_READ : RF_STORE_APPLY,
+        .mode = message->mode == RF_APPLY_REFUSE_IF_NEWER ? RF_APPLY_REFUSE_IF_NEWER
+                                                          : RF_APPLY_MERGE,
         .table = message->table,
-        .token = rf_ring_token(shard->view->ring->seed, message->row.key),
         .row = message->row,
     };
+    if (message->kind == RF_MSG_HINT) {
+        uint64_t expiry_ms = shard->now.wall_ms + shard->config.hint_window_ms;
+        ret_op->mode = RF_APPLY_MERGE;
+        ret_op->table = RF_TABLE_HINTS;
+        ret_op->token = rf_hint_token(message->target);
+        return rf_ok(rf_hint_make(message->target, message->table, &message->row, expiry_ms,
+                                  &ret_op->row));
+    }
+    ret_op->token = rf_ring_token(shard->view->ring->seed, message->row.key);
     rf_blob_take(message->row.blob);
+    return true;
+}
+
+void rf_replica_message(struct rf_shard *shard, const struct rf_message *message)
+{
+    bool known = message->kind == RF_MSG_WRITE || message->kind == RF_MSG_READ ||
+                 message->kind == RF_MSG_HINT;
+    if (!known || message->row.key.size == 0 || message->row.key.size > RF_KEY_MAX) {
+        return;
+    }
+    shard->stats.replica_writes += message->kind == RF_MSG_WRITE;
+    shard->stats.replica_reads += message->kind == RF_MSG_READ;
+    struct rf_store_op op;
+    if (shard->free_service == RF_NO_SLOT || !is_valid(shard, message) ||
+        !make_op(shard, message, &op)) {
+        answer(shard, message->link, message->request_id, ack_of(message->kind), RF_STORE_FAILED,
+               NULL);
+        return;
+    }
+    op.tag = service_id(shard, take_service(shard, message));
+    rf_effect_add(shard->out, RF_FX_STORE)->as.store = op;
 }
 
 void rf_replica_stored(struct rf_shard *shard, const struct rf_store_done *done)
@@ -69,9 +110,10 @@ void rf_replica_stored(struct rf_shard *shard, const struct rf_store_done *done)
     struct rf_service *service = &shard->services[index];
     rf_assert(service->used);
     rf_assert(service_id(shard, service) == done->tag);
-    bool write = service->kind == RF_MSG_WRITE;
-    answer(shard, service->link, service->request_id,
-           write ? RF_MSG_WRITE_ACK : RF_MSG_READ_ACK, done->status, &done->row);
+    shard->stats.hints_stored +=
+        service->kind == RF_MSG_HINT && done->status == RF_STORE_STORED;
+    answer(shard, service->link, service->request_id, ack_of((enum rf_message_kind)service->kind),
+           done->status, &done->row);
     service->used = false;
     service->generation++;
     service->next = shard->free_service;

@@ -2,6 +2,7 @@
 
 #include "base/hash.h"
 #include "base/mem.h"
+#include "core/hint.h"
 #include "core/shard_private.h"
 
 /* Most effects that one event can cause: a view change or a broken link touches many slots, and is
@@ -11,6 +12,7 @@
 /* Ids: shard (8) | service flag (1) | attempt (7) | slot (16) | generation (32). */
 #define ID_SERVICE (1u << 8)
 #define CEILING_TAG(shard) ((uint64_t)(shard) | UINT64_C(0xffffffffffff0000))
+#define HINT_TAG(shard) ((uint64_t)(shard) | UINT64_C(0xfffffffffffe0000)) /* nobody waits for it */
 
 static uint64_t make_id(const struct rf_shard *shard, bool service, uint8_t attempt, uint32_t index,
                         uint32_t generation)
@@ -47,6 +49,8 @@ static void link_free_lists(struct rf_shard *shard)
     }
     shard->oldest = RF_NO_SLOT;
     shard->youngest = RF_NO_SLOT;
+    shard->late_first = RF_NO_SLOT;
+    shard->late_last = RF_NO_SLOT;
 }
 
 struct rf_result rf_shard_new(const struct rf_shard_config *config, struct rf_shard **ret_shard)
@@ -156,8 +160,58 @@ static void list_remove(struct rf_shard *shard, struct rf_slot *slot)
     }
 }
 
+static void late_append(struct rf_shard *shard, struct rf_slot *slot)
+{
+    uint32_t index = (uint32_t)(slot - shard->slots);
+    slot->late_next = RF_NO_SLOT;
+    slot->late_previous = shard->late_last;
+    if (shard->late_last == RF_NO_SLOT) {
+        shard->late_first = index;
+    } else {
+        shard->slots[shard->late_last].late_next = index;
+    }
+    shard->late_last = index;
+}
+
+static void late_remove(struct rf_shard *shard, struct rf_slot *slot)
+{
+    if (slot->late_previous == RF_NO_SLOT) {
+        shard->late_first = slot->late_next;
+    } else {
+        shard->slots[slot->late_previous].late_next = slot->late_next;
+    }
+    if (slot->late_next == RF_NO_SLOT) {
+        shard->late_last = slot->late_previous;
+    } else {
+        shard->slots[slot->late_next].late_previous = slot->late_previous;
+    }
+}
+
+static void time_out(struct rf_shard *shard, struct rf_slot *slot)
+{
+    if (slot->op.kind == RF_CLIENT_GET) {
+        rf_read_timeout(shard, slot);
+    } else {
+        rf_write_timeout(shard, slot);
+    }
+}
+
+/* All slots are taken. Requests that have their answer only wait for late replicas: the oldest of
+ * them is treated as at its deadline, so that one frozen replica, which keeps every slot until the
+ * deadline, cannot make the node refuse work that the others would do (S133, S177). */
+static void give_up_oldest_late(struct rf_shard *shard)
+{
+    if (shard->late_first != RF_NO_SLOT) {
+        shard->stats.given_up++;
+        time_out(shard, &shard->slots[shard->late_first]);
+    }
+}
+
 static struct rf_slot *slot_acquire(struct rf_shard *shard)
 {
+    if (shard->free_slot == RF_NO_SLOT) {
+        give_up_oldest_late(shard);
+    }
     if (shard->free_slot == RF_NO_SLOT) {
         return NULL;
     }
@@ -168,6 +222,7 @@ static struct rf_slot *slot_acquire(struct rf_shard *shard)
     slot->attempt = 0;
     slot->acks = 0;
     slot->superseded = false;
+    slot->sent = false;
     slot->deadline_us = shard->now.mono_us + shard->config.request_timeout_us;
     list_append(shard, slot);
     shard->stats.in_flight++;
@@ -178,6 +233,7 @@ void rf_slot_release(struct rf_shard *shard, struct rf_slot *slot)
 {
     rf_assert(slot->state == RF_SLOT_ANSWERED);
     list_remove(shard, slot);
+    late_remove(shard, slot);
     drop_rows(slot);
     slot->state = RF_SLOT_FREE;
     slot->generation++;
@@ -191,11 +247,12 @@ void rf_slot_reply(struct rf_shard *shard, struct rf_slot *slot, enum rf_rc rc,
 {
     rf_assert(slot->state == RF_SLOT_RUNNING || slot->state == RF_SLOT_WAIT_CLOCK);
     slot->state = RF_SLOT_ANSWERED;
+    late_append(shard, slot);
     struct rf_effect *effect = rf_effect_add(shard->out, RF_FX_REPLY);
     effect->as.reply = (struct rf_reply){
         .client = slot->op.client,
         .rc = rc,
-        .outcome_unknown = rc == RF_REPLICA_TIMEOUT,
+        .outcome_unknown = slot->sent && rc != RF_OK,
         .superseded = slot->superseded,
         .acked = slot->acks,
         .needed = slot->needed,
@@ -323,6 +380,30 @@ void rf_ask_write(struct rf_shard *shard, struct rf_slot *slot, struct rf_replic
     message->row = *row;
 }
 
+void rf_send_hint(struct rf_shard *shard, struct rf_slot *slot, uint64_t holder, uint64_t target)
+{
+    shard->stats.hints_sent++;
+    if (holder != shard->config.node) {
+        struct rf_message *message = send_message(shard, slot, holder, RF_MSG_HINT);
+        message->target = target;
+        message->row = slot->op.row;
+        rf_blob_take(message->row.blob);
+        return;
+    }
+    struct rf_row hint = {0};
+    uint64_t      expiry_ms = shard->now.wall_ms + shard->config.hint_window_ms;
+    if (!rf_ok(rf_hint_make(target, slot->table->id, &slot->op.row, expiry_ms, &hint))) {
+        return;
+    }
+    shard->stats.hints_stored++;
+    struct rf_store_op *op = store_op(shard, slot, RF_STORE_APPLY);
+    op->mode = RF_APPLY_MERGE;
+    op->tag = HINT_TAG(shard->config.shard);
+    op->table = RF_TABLE_HINTS;
+    op->token = rf_hint_token(target);
+    op->row = hint;
+}
+
 void rf_ask_read(struct rf_shard *shard, struct rf_slot *slot, struct rf_replica *replica)
 {
     struct rf_row key = {.key = slot->op.row.key, .blob = rf_blob_take(slot->op.row.blob)};
@@ -377,20 +458,21 @@ static void take_view(struct rf_shard *shard, struct rf_view *view)
     rf_view_drop(old);
 }
 
-/* Requests in flight that wait for this node's answer must not wait for their timeout. */
-static void link_broke(struct rf_shard *shard, uint64_t node)
+/* Requests in flight that wait for this node's answer must not wait for their timeout. False:
+ * effects are full, call again. */
+static bool link_broke(struct rf_shard *shard, uint64_t node)
 {
     uint32_t next = RF_NO_SLOT;
     for (uint32_t i = shard->oldest; i != RF_NO_SLOT; i = next) {
         struct rf_slot    *slot = &shard->slots[i];
         struct rf_replica *replica = rf_slot_replica(slot, node);
         next = slot->next;
-        if (replica == NULL || slot->state != RF_SLOT_RUNNING ||
-            replica->state != RF_REPLICA_ASKED) {
+        if (replica == NULL || (replica->state != RF_REPLICA_ASKED &&
+                                replica->state != RF_REPLICA_REPAIRING)) {
             continue;
         }
         if (shard->out->max - shard->out->n < EFFECTS_PER_EVENT) {
-            return; /* the others run into their timeout: rare, and correct */
+            return false;
         }
         if (slot->op.kind == RF_CLIENT_GET) {
             rf_read_broken(shard, slot, replica);
@@ -398,6 +480,7 @@ static void link_broke(struct rf_shard *shard, uint64_t node)
             rf_write_broken(shard, slot, replica);
         }
     }
+    return true;
 }
 
 /* ---- Events ------------------------------------------------------------------------------- */
@@ -426,6 +509,9 @@ static void on_message(struct rf_shard *shard, const struct rf_message *message)
 {
     rf_hlc_observe(&shard->clock, message->hlc, shard->now.wall_ms);
     bool write = message->kind == RF_MSG_WRITE_ACK;
+    if (message->kind == RF_MSG_HINT_ACK) {
+        return; /* best effort: anti-entropy finds what a lost hint leaves */
+    }
     if (write || message->kind == RF_MSG_READ_ACK) {
         route_answer(shard, message->request_id, message->from, write,
                      (enum rf_store_status)message->status, &message->row);
@@ -434,35 +520,64 @@ static void on_message(struct rf_shard *shard, const struct rf_message *message)
     }
 }
 
-/* The clock's ceiling is durable: writes that waited for it go on. */
-static void ceiling_stored(struct rf_shard *shard, enum rf_store_status status)
+/* The clock's ceiling is durable: writes that waited for it go on. False: effects are full, call
+ * again. */
+static bool ceiling_stored(struct rf_shard *shard, enum rf_store_status status)
 {
-    rf_hlc_durable(&shard->clock, status == RF_STORE_STORED);
+    if (shard->clock.asked != 0) {
+        rf_hlc_durable(&shard->clock, status == RF_STORE_STORED);
+    }
     uint32_t next = RF_NO_SLOT;
     for (uint32_t i = shard->oldest; i != RF_NO_SLOT; i = next) {
         struct rf_slot *slot = &shard->slots[i];
         next = slot->next;
-        if (slot->state == RF_SLOT_WAIT_CLOCK &&
-            shard->out->max - shard->out->n >= EFFECTS_PER_EVENT) {
-            slot->state = RF_SLOT_RUNNING;
-            rf_write_start(shard, slot);
+        if (slot->state != RF_SLOT_WAIT_CLOCK) {
+            continue;
         }
+        if (shard->out->max - shard->out->n < EFFECTS_PER_EVENT) {
+            return false;
+        }
+        slot->state = RF_SLOT_RUNNING;
+        rf_write_start(shard, slot);
     }
+    return true;
 }
 
-static void on_stored(struct rf_shard *shard, const struct rf_store_done *done)
+static bool on_stored(struct rf_shard *shard, const struct rf_store_done *done)
 {
     if (done->tag == CEILING_TAG(shard->config.shard)) {
-        ceiling_stored(shard, done->status);
-    } else if ((done->tag & ID_SERVICE) != 0) {
+        return ceiling_stored(shard, done->status);
+    }
+    if (done->tag == HINT_TAG(shard->config.shard)) {
+        return true;
+    }
+    if ((done->tag & ID_SERVICE) != 0) {
         rf_replica_stored(shard, done);
     } else {
         route_answer(shard, done->tag, shard->config.node, done->kind == RF_STORE_APPLY,
                      done->status, &done->row);
     }
+    return true;
 }
 
-static void handle(struct rf_shard *shard, const struct rf_event *event)
+/* A peer died, came back, or its link broke. */
+static bool on_peer(struct rf_shard *shard, const struct rf_event *event)
+{
+    struct rf_peer *peer = peer_of(shard, event->as.peer.node);
+    if (peer == NULL) {
+        return true;
+    }
+    if (event->kind == RF_EV_ALIVE) {
+        peer->dead = !event->as.peer.up;
+        return true;
+    }
+    peer->broken = !event->as.peer.up;
+    return !peer->broken || link_broke(shard, event->as.peer.node);
+}
+
+/* False: effects are full before the event was done with; the same event is to be handled again,
+ * and goes on where it stopped. */
+static bool handle(struct rf_shard *shard, const struct rf_event *event)
 {
     switch (event->kind) {
     case RF_EV_TICK:
@@ -474,30 +589,17 @@ static void handle(struct rf_shard *shard, const struct rf_event *event)
         on_message(shard, &event->as.message);
         break;
     case RF_EV_STORED:
-        on_stored(shard, &event->as.stored);
-        break;
+        return on_stored(shard, &event->as.stored);
     case RF_EV_VIEW:
         take_view(shard, event->as.view);
         break;
     case RF_EV_ALIVE:
-    case RF_EV_LINK: {
-        struct rf_peer *peer = peer_of(shard, event->as.peer.node);
-        if (peer == NULL) {
-            break;
-        }
-        if (event->kind == RF_EV_ALIVE) {
-            peer->dead = !event->as.peer.up;
-        } else {
-            peer->broken = !event->as.peer.up;
-            if (peer->broken) {
-                link_broke(shard, event->as.peer.node);
-            }
-        }
-        break;
-    }
+    case RF_EV_LINK:
+        return on_peer(shard, event);
     default:
         rf_unreachable();
     }
+    return true;
 }
 
 static void expire_requests(struct rf_shard *shard)
@@ -505,12 +607,7 @@ static void expire_requests(struct rf_shard *shard)
     while (shard->oldest != RF_NO_SLOT &&
            shard->slots[shard->oldest].deadline_us <= shard->now.mono_us &&
            shard->out->max - shard->out->n >= EFFECTS_PER_EVENT) {
-        struct rf_slot *slot = &shard->slots[shard->oldest];
-        if (slot->op.kind == RF_CLIENT_GET) {
-            rf_read_timeout(shard, slot);
-        } else {
-            rf_write_timeout(shard, slot);
-        }
+        time_out(shard, &shard->slots[shard->oldest]);
     }
 }
 
@@ -550,8 +647,8 @@ struct rf_result rf_shard_step(struct rf_shard *shard, const struct rf_event *ev
             break;
         }
         shard->now = events[i].now;
-        handle(shard, &events[i]);
-        ret_effects->consumed++;
+        full = !handle(shard, &events[i]);
+        ret_effects->consumed += !full;
     }
     expire_requests(shard);
     raise_ceiling(shard);
@@ -585,7 +682,13 @@ void rf_shard_check(const struct rf_shard *shard)
 {
     rf_assert(shard->magic == RF_SHARD_MAGIC);
     uint64_t n = 0;
+    uint64_t n_answered = 0;
     uint64_t deadline = 0;
+    for (uint32_t i = shard->late_first; i != RF_NO_SLOT; i = shard->slots[i].late_next) {
+        rf_assert(shard->slots[i].state == RF_SLOT_ANSWERED);
+        n_answered++;
+        rf_assert(n_answered <= shard->config.max_requests);
+    }
     for (uint32_t i = shard->oldest; i != RF_NO_SLOT; i = shard->slots[i].next) {
         const struct rf_slot *slot = &shard->slots[i];
         rf_assert(slot->state != RF_SLOT_FREE);
@@ -593,10 +696,12 @@ void rf_shard_check(const struct rf_shard *shard)
         rf_assert(slot->view != NULL);
         rf_assert(slot->n <= RF_REPLICAS_MAX);
         deadline = slot->deadline_us;
+        n_answered -= slot->state == RF_SLOT_ANSWERED;
         n++;
         rf_assert(n <= shard->config.max_requests);
     }
     rf_assert(n == shard->stats.in_flight);
+    rf_assert(n_answered == 0);
     for (uint32_t i = shard->free_slot; i != RF_NO_SLOT; i = shard->slots[i].next) {
         rf_assert(shard->slots[i].state == RF_SLOT_FREE);
         n++;

@@ -33,7 +33,7 @@ struct rf_replica {
     uint64_t      node;
     uint8_t       state; /* enum rf_replica_state */
     uint8_t       status; /* of its answer: enum rf_store_status */
-    bool          hinted;
+    bool          refused; /* it is alive and said no: no hint for it */
     struct rf_row row; /* reads: its answer, holds a blob reference */
 };
 
@@ -46,12 +46,14 @@ struct rf_slot {
     uint8_t                 needed;
     uint8_t                 acks;
     bool                    superseded;
+    bool                    sent; /* a write that some replica may have stored */
     struct rf_client_op     op; /* row holds a blob reference */
     const struct rf_table  *table;
     struct rf_view         *view; /* one reference: keeps table and members alive */
     uint64_t                token;
     uint64_t                deadline_us;
     uint32_t                next, previous; /* free list, or the deadline-ordered list */
+    uint32_t                late_next, late_previous; /* of all answered slots, oldest answer first */
     struct rf_replica       replicas[RF_REPLICAS_MAX];
 };
 
@@ -82,6 +84,7 @@ struct rf_shard {
     struct rf_slot        *slots;
     uint32_t               free_slot;
     uint32_t               oldest, youngest; /* running and answered slots by deadline */
+    uint32_t               late_first, late_last; /* the answered ones again: given up when full */
     struct rf_service     *services;
     uint32_t               free_service;
     struct rf_peer        *peers; /* by member index of `view` */
@@ -103,6 +106,8 @@ bool               rf_peer_broken(const struct rf_shard *shard, uint64_t node);
 /* Asks a replica: a store operation when it is this node, else a message with the same meaning. */
 void rf_ask_write(struct rf_shard *shard, struct rf_slot *slot, struct rf_replica *replica,
                   const struct rf_row *row, enum rf_apply_mode mode);
+/* Sends a row to a stand-in, to be kept for `target`; or keeps it on this node. */
+void rf_send_hint(struct rf_shard *shard, struct rf_slot *slot, uint64_t holder, uint64_t target);
 void rf_ask_read(struct rf_shard *shard, struct rf_slot *slot, struct rf_replica *replica);
 
 /* --- write.c */

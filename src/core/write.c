@@ -44,6 +44,7 @@ void rf_write_start(struct rf_shard *shard, struct rf_slot *slot)
     enum rf_apply_mode mode =
         slot->op.timestamp_ms != 0 ? RF_APPLY_MERGE : RF_APPLY_REFUSE_IF_NEWER;
     slot->acks = 0;
+    slot->sent = true;
     for (uint32_t r = 0; r < slot->n; r++) {
         struct rf_replica *replica = &slot->replicas[r];
         if (replica->state != RF_REPLICA_DOWN) {
@@ -81,6 +82,39 @@ static void restamp(struct rf_shard *shard, struct rf_slot *slot, const struct r
     rf_write_start(shard, slot);
 }
 
+/* Who keeps a hint: the next live member on the ring walk behind the replicas, a different one for
+ * each missing replica; without one this node itself (S40). */
+static uint64_t stand_in(struct rf_shard *shard, struct rf_slot *slot, uint32_t skip)
+{
+    const struct rf_ring *ring = slot->view->ring;
+    uint16_t              walked[2 * RF_REPLICAS_MAX];
+    uint32_t position = rf_ring_find(ring, slot->token);
+    uint32_t n = rf_ring_walk(ring, position, walked, 2 * RF_REPLICAS_MAX);
+    for (uint32_t i = 0; i < n; i++) {
+        uint64_t node = ring->members[walked[i]].node;
+        bool     usable = node == shard->config.node ||
+                      (!rf_peer_dead(shard, node) && !rf_peer_broken(shard, node));
+        if (rf_slot_replica(slot, node) == NULL && usable && skip-- == 0) {
+            return node;
+        }
+    }
+    return shard->config.node;
+}
+
+/* The write is over: whoever did not get it, and did not refuse it, gets it later (S37, S40). A
+ * write that no replica acknowledged leaves no hints. */
+static void hint_missing(struct rf_shard *shard, struct rf_slot *slot)
+{
+    uint32_t n_hints = 0;
+    for (uint32_t r = 0; slot->acks != 0 && r < slot->n; r++) {
+        const struct rf_replica *replica = &slot->replicas[r];
+        if (replica->state != RF_REPLICA_OK && !replica->refused) {
+            rf_send_hint(shard, slot, stand_in(shard, slot, n_hints), replica->node);
+            n_hints++;
+        }
+    }
+}
+
 static void finish_if_over(struct rf_shard *shard, struct rf_slot *slot)
 {
     if (slot->state == RF_SLOT_RUNNING && slot->acks >= slot->needed) {
@@ -95,6 +129,7 @@ static void finish_if_over(struct rf_shard *shard, struct rf_slot *slot)
     if (slot->state == RF_SLOT_RUNNING) {
         rf_slot_reply(shard, slot, RF_REPLICA_TIMEOUT, NULL);
     }
+    hint_missing(shard, slot);
     rf_slot_release(shard, slot);
 }
 
@@ -108,6 +143,7 @@ void rf_write_answer(struct rf_shard *shard, struct rf_slot *slot, struct rf_rep
     /* After the answer, a replica with something newer has what it needs. */
     bool ok = status == RF_STORE_STORED || status == RF_STORE_NEWER;
     replica->state = ok ? RF_REPLICA_OK : RF_REPLICA_FAILED;
+    replica->refused = !ok;
     slot->acks = (uint8_t)(slot->acks + ok);
     if (ok && row->version.hlc > slot->op.row.version.hlc) {
         slot->superseded = true;
@@ -127,5 +163,6 @@ void rf_write_timeout(struct rf_shard *shard, struct rf_slot *slot)
         shard->stats.timeouts++;
         rf_slot_reply(shard, slot, RF_REPLICA_TIMEOUT, NULL);
     }
+    hint_missing(shard, slot);
     rf_slot_release(shard, slot);
 }

@@ -100,14 +100,14 @@ static struct rf_result write_node(const struct rf_devcluster *dev, uint32_t nod
     }
     snprintf(text, sizeof(text),
              "version: 1\n"
-             "node:    {name: %s, rack: r%u, data_dir: data}\n"
+             "node:    {name: %s, rack: r%u, data_dir: data, threads: %u}\n"
              "cluster: {name: dev, gossip_interval: 200ms, dead_after: 2s, seeds: [%s]}\n"
              "listen:  {client: \"127.0.0.1:%u\", peer: \"127.0.0.1:%u\"}\n"
              "tls:     {ca: ../ca.crt, cert: node.crt, key: node.key}\n"
              "auth:    {tokens_file: ../tokens.yaml}\n"
              "plugins: {dir: \"%s\"}\n"
              "tables_dir: ../tables.d\n",
-             name, node + 1, seeds, dev->base_port + 2 * node, dev->base_port + 2 * node + 1,
+             name, node + 1, dev->n_threads, seeds, dev->base_port + 2 * node, dev->base_port + 2 * node + 1,
              dev->plugins);
     path_in(dev, path, "%s/ringfort.yaml", name);
     return write_file(path, 0640, text, why);

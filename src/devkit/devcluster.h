@@ -17,6 +17,7 @@ struct rf_devcluster {
     char     server[1024];  /* path of ringfortd */
     char     plugins[1024]; /* directory of the plugins */
     uint32_t n_nodes;
+    uint32_t n_threads; /* request threads of each node, for `create`; 0: one per core */
     uint16_t base_port; /* node k: client base + 2k, peer base + 2k + 1, k from 0 */
 };
 

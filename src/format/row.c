@@ -27,7 +27,7 @@ int rf_row_compare(const struct rf_row *a, const struct rf_row *b)
 void rf_row_encode_at(uint8_t *to, const struct rf_row *row)
 {
     rf_assert(row->key.size >= 1);
-    rf_assert(row->key.size <= RF_KEY_MAX);
+    rf_assert(row->key.size <= RF_ROW_KEY_MAX);
     rf_assert(row->value.size <= RF_VALUE_MAX);
     to[0] = ROW_FORMAT;
     to[1] = row->flags;
@@ -68,7 +68,7 @@ struct rf_result rf_row_decode(struct rf_slice *bytes, struct rf_row *ret_row)
     size_t key_size = rf_load_le(at + 2, 2);
     size_t value_size = rf_load_le(at + 4, 4);
     bool   known_flags = (row.flags & ~(RF_ROW_TOMBSTONE | RF_ROW_MARKER)) == 0;
-    if (!known_flags || key_size == 0 || key_size > RF_KEY_MAX || value_size > RF_VALUE_MAX ||
+    if (!known_flags || key_size == 0 || key_size > RF_ROW_KEY_MAX || value_size > RF_VALUE_MAX ||
         (row.flags != 0 && value_size != 0)) {
         return rf_result(RF_CORRUPT);
     }

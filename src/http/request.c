@@ -1,5 +1,7 @@
 #include "http/request.h"
 
+#define REQUEST_LINE_MAX (RF_HTTP_TARGET_MAX + 64u) /* bytes of a request line: target, method, version */
+
 /* ---- Character classes (RFC 9110 5.6.2, RFC 3986) ----------------------------------------- */
 
 static bool is_token_char(uint8_t c)
@@ -232,16 +234,19 @@ struct rf_result rf_http_parse(struct rf_slice bytes, struct rf_http_request *re
     struct rf_slice  rest = bytes;
     struct rf_slice  line;
     bool             http_1_0 = false;
-    bool             too_long = bytes.size > RF_HTTP_HEAD_MAX;
+    bool             too_long = bytes.size > REQUEST_LINE_MAX;
+    /* Only the part within the limit is looked at, so that the verdict does not depend on how many
+     * bytes arrive at once. */
     if (too_long) {
-        rest.size = RF_HTTP_HEAD_MAX;
+        rest.size = REQUEST_LINE_MAX;
     }
     struct rf_result taken = take_line(&rest, &line);
     if (taken.rc == RF_MORE) {
-        return rf_result(too_long || bytes.size > RF_HTTP_TARGET_MAX + 64 ? RF_URI_TOO_LONG
-                                                                           : RF_MORE);
+        return rf_result(too_long ? RF_URI_TOO_LONG : RF_MORE);
     }
     RF_TRY(taken);
+    too_long = bytes.size > RF_HTTP_HEAD_MAX;
+    rest.size = (too_long ? RF_HTTP_HEAD_MAX : bytes.size) - (size_t)(rest.data - bytes.data);
     struct rf_http_request *request = ret_request;
     request->n_headers = 0;
     request->has_length = false;

@@ -94,6 +94,19 @@ static size_t utf8_length(const uint8_t *at, size_t left)
     return overlong || outside ? 0 : n;
 }
 
+bool rf_utf8_valid(struct rf_slice text)
+{
+    size_t at = 0;
+    while (at < text.size) {
+        size_t n = utf8_length(text.data + at, text.size - at);
+        if (n == 0) {
+            return false;
+        }
+        at += n;
+    }
+    return true;
+}
+
 static void escape_byte(struct rf_buf *buf, uint8_t c)
 {
     static const char hex[] = "0123456789abcdef";

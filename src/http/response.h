@@ -18,6 +18,8 @@ const char *rf_http_status_text(uint16_t status);
 
 /* Appends a JSON string with its quotes. Bytes that are not UTF-8 become U+FFFD. */
 void rf_json_string(struct rf_buf *buf, struct rf_slice text);
+/* Is it UTF-8 (RFC 3629)? Then rf_json_string keeps it exactly. */
+bool rf_utf8_valid(struct rf_slice text);
 /* Appends standard base64 with padding. */
 void rf_base64_encode(struct rf_buf *buf, struct rf_slice bytes);
 /* Strict: standard alphabet, padding, no blanks, no bits left over. Writes at most

@@ -36,6 +36,8 @@ struct rf_conn {
     uint32_t                        busy; /* calls of ours on the stack: free only when 0 */
     bool                            handshaken, first_seen, dirty, paused, stopped;
     bool                            closing, close_after_flush, closed;
+    bool                            linger, lingering;
+    uv_shutdown_t                   shutdown;
     char                            why[256];
     char                            remote[64];
     struct rf_conn                 *next_dirty;
@@ -152,15 +154,17 @@ static struct rf_conn *new_conn(struct rf_loop *loop, SSL_CTX *context,
     conn->callbacks = callbacks;
     conn->user = user;
     conn->io.out = &loop->cipher;
-    conn->ssl = SSL_new(context);
+    conn->ssl = context == NULL ? NULL : SSL_new(context);
     BIO *bio = conn->ssl == NULL ? NULL : rf_tls_bio(&conn->io);
-    if (bio == NULL || uv_tcp_init(&loop->uv, &conn->tcp) != 0) {
+    if ((bio == NULL && context != NULL) || uv_tcp_init(&loop->uv, &conn->tcp) != 0) {
         BIO_free(bio);
         SSL_free(conn->ssl);
         rf_mem_free(conn);
         return NULL;
     }
-    SSL_set_bio(conn->ssl, bio, bio);
+    if (bio != NULL) {
+        SSL_set_bio(conn->ssl, bio, bio);
+    }
     conn->tcp.data = conn;
     loop->n_conns++;
     return conn;
@@ -199,6 +203,21 @@ static void mark_dirty(struct rf_conn *conn)
 
 static void start_reading(struct rf_conn *conn);
 
+/* Everything is sent. */
+static void end_conn(struct rf_conn *conn)
+{
+    if (!conn->linger) {
+        close_now(conn, "");
+    } else if (!conn->lingering && !conn->closing) {
+        conn->lingering = true;
+        if (uv_shutdown(&conn->shutdown, (uv_stream_t *)&conn->tcp, NULL) != 0) {
+            close_now(conn, "");
+        } else if (conn->stopped) {
+            start_reading(conn);
+        }
+    }
+}
+
 static void on_written(uv_write_t *request, int status)
 {
     struct write_job *job = (struct write_job *)request;
@@ -210,7 +229,7 @@ static void on_written(uv_write_t *request, int status)
         return;
     }
     if (conn->backlog == 0 && conn->close_after_flush) {
-        close_now(conn, "");
+        end_conn(conn);
     } else if (conn->stopped && conn->backlog < BACKLOG_MAX / 2 && !conn->closing) {
         start_reading(conn);
     }
@@ -273,6 +292,10 @@ static void send_cipher(struct rf_conn *conn)
 static void encrypt_out(struct rf_conn *conn)
 {
     size_t at = 0;
+    if (conn->ssl == NULL) {
+        send_bytes(conn, rf_buf_slice(&conn->out));
+        at = conn->out.size;
+    }
     while (at < conn->out.size && !conn->closing) {
         size_t n = 0;
         ERR_clear_error();
@@ -302,14 +325,14 @@ static void flush_conn(struct rf_conn *conn)
             close_now(conn, "no memory");
         }
         encrypt_out(conn);
-        if (conn->close_after_flush && !conn->closing) {
+        if (conn->close_after_flush && !conn->closing && conn->ssl != NULL) {
             ERR_clear_error();
             SSL_shutdown(conn->ssl);
         }
         send_cipher(conn);
     }
     if (conn->close_after_flush && conn->backlog == 0) {
-        close_now(conn, "");
+        end_conn(conn);
     }
     conn->busy--;
     free_if_done(conn);
@@ -361,7 +384,7 @@ static void deliver(struct rf_conn *conn, struct rf_slice bytes)
 static bool handshake(struct rf_conn *conn)
 {
     ERR_clear_error();
-    int rc = SSL_do_handshake(conn->ssl);
+    int rc = conn->ssl == NULL ? 1 : SSL_do_handshake(conn->ssl);
     if (rc == 1) {
         conn->handshaken = true;
         conn->callbacks->on_ready(conn);
@@ -381,6 +404,10 @@ static bool handshake(struct rf_conn *conn)
 
 static void decrypt_in(struct rf_conn *conn)
 {
+    if (conn->ssl == NULL) {
+        deliver(conn, rf_slice(conn->io.in, conn->io.in_size));
+        return;
+    }
     while (!conn->closing && !conn->close_after_flush) {
         size_t n = 0;
         ERR_clear_error();
@@ -403,7 +430,7 @@ static void decrypt_in(struct rf_conn *conn)
 /* A TLS connection begins with a handshake record (22). */
 static bool looks_plain(struct rf_conn *conn, struct rf_slice bytes)
 {
-    if (conn->first_seen || SSL_is_server(conn->ssl) == 0) {
+    if (conn->first_seen || conn->ssl == NULL || SSL_is_server(conn->ssl) == 0) {
         return false;
     }
     conn->first_seen = true;
@@ -429,7 +456,7 @@ static void on_read(uv_stream_t *stream, ssize_t size, const uv_buf_t *space)
     if (size < 0) {
         close_now(conn, size == UV_EOF ? "the other side closed the connection"
                                        : uv_strerror((int)size));
-    } else if (!looks_plain(conn, bytes)) {
+    } else if (!conn->lingering && !looks_plain(conn, bytes)) {
         conn->io.in = bytes.data;
         conn->io.in_size = bytes.size;
         if (conn->handshaken || handshake(conn)) {
@@ -493,7 +520,9 @@ struct rf_conn *rf_conn_accept(struct rf_loop *loop, uv_stream_t *listener, SSL_
     if (conn == NULL) {
         return NULL;
     }
-    SSL_set_accept_state(conn->ssl);
+    if (conn->ssl != NULL) {
+        SSL_set_accept_state(conn->ssl);
+    }
     int rc = uv_accept(listener, (uv_stream_t *)&conn->tcp);
     if (rc != 0) {
         close_now(conn, uv_strerror(rc));
@@ -569,7 +598,9 @@ struct rf_conn *rf_conn_dial(struct rf_loop *loop, const char *address, SSL_CTX 
     if (conn == NULL) {
         return NULL;
     }
-    SSL_set_connect_state(conn->ssl);
+    if (conn->ssl != NULL) {
+        SSL_set_connect_state(conn->ssl);
+    }
     snprintf(conn->remote, sizeof(conn->remote), "%.63s", address);
     if (!split_address(address, host, port)) {
         close_now(conn, "not an address");
@@ -601,6 +632,17 @@ void rf_conn_close(struct rf_conn *conn, const char *why)
     mark_dirty(conn);
 }
 
+void rf_conn_linger(struct rf_conn *conn)
+{
+    conn->linger = true;
+}
+
+void rf_conn_abort(struct rf_conn *conn, const char *why)
+{
+    rf_assert(conn->magic == CONN_MAGIC);
+    close_now(conn, why);
+}
+
 void *rf_conn_user(const struct rf_conn *conn)
 {
     return conn->user;
@@ -618,7 +660,7 @@ const char *rf_conn_remote(const struct rf_conn *conn)
 
 /* ---- Listening ---------------------------------------------------------------------------- */
 
-static int bound_socket(const struct addrinfo *found, const char **ret_step)
+static int bound_socket(const struct addrinfo *found, bool share, const char **ret_step)
 {
     int one = 1;
     int fd = socket(found->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -628,7 +670,7 @@ static int bound_socket(const struct addrinfo *found, const char **ret_step)
     }
     *ret_step = "bind";
     if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) != 0 ||
-        setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof(one)) != 0 ||
+        (share && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof(one)) != 0) ||
         bind(fd, found->ai_addr, found->ai_addrlen) != 0) {
         close(fd);
         return -1;
@@ -636,8 +678,7 @@ static int bound_socket(const struct addrinfo *found, const char **ret_step)
     return fd;
 }
 
-struct rf_result rf_listen(struct rf_loop *loop, const char *address, uv_tcp_t *listener,
-                           uv_connection_cb on_connection, char ret_why[256])
+static struct rf_result open_listener(const char *address, bool share, int *ret_fd, char why[256])
 {
     char             host[256];
     char             port[8];
@@ -645,15 +686,30 @@ struct rf_result rf_listen(struct rf_loop *loop, const char *address, uv_tcp_t *
     struct addrinfo  hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE};
     const char      *step = "resolve";
     if (!split_address(address, host, port) || getaddrinfo(host, port, &hints, &found) != 0) {
-        snprintf(ret_why, 256, "cannot resolve the address %.180s", address);
+        snprintf(why, 256, "cannot resolve the address %.180s", address);
         return rf_result(RF_IO_ERROR);
     }
-    int fd = bound_socket(found, &step);
+    *ret_fd = bound_socket(found, share, &step);
+    if (*ret_fd < 0) {
+        snprintf(why, 256, "cannot listen on %.120s: %s: %m", address, step);
+    }
     freeaddrinfo(found);
-    if (fd < 0) {
-        snprintf(ret_why, 256, "cannot listen on %.120s: %s: %m", address, step);
-        return rf_result(RF_IO_ERROR);
-    }
+    return rf_result(*ret_fd < 0 ? RF_IO_ERROR : RF_OK);
+}
+
+struct rf_result rf_listen_probe(const char *address, char ret_why[256])
+{
+    int fd = -1;
+    RF_TRY(open_listener(address, false, &fd, ret_why));
+    close(fd);
+    return rf_result(RF_OK);
+}
+
+struct rf_result rf_listen(struct rf_loop *loop, const char *address, uv_tcp_t *listener,
+                           uv_connection_cb on_connection, char ret_why[256])
+{
+    int fd = -1;
+    RF_TRY(open_listener(address, true, &fd, ret_why));
     int rc = uv_tcp_init(&loop->uv, listener);
     rc = rc == 0 ? uv_tcp_open(listener, fd) : rc;
     rc = rc == 0 ? uv_listen((uv_stream_t *)listener, 1024, on_connection) : rc;

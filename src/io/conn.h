@@ -43,16 +43,17 @@ struct rf_conn_callbacks {
 };
 
 /* A new connection for a listener's waiting client. NULL when there is no memory or descriptor.
+ * @param context NULL: no TLS, plain TCP; on_ready then comes with the first bytes.
  * @param out_max bytes that may wait for a slow reader before reading from it stops. */
 struct rf_conn *rf_conn_accept(struct rf_loop *loop, uv_stream_t *listener, SSL_CTX *context,
                                const struct rf_conn_callbacks *callbacks, void *user);
 /* Dials host:port (numeric; names are resolved). NULL without memory; other failures come through
- * on_close. */
+ * on_close. @param context NULL: no TLS, plain TCP. */
 struct rf_conn *rf_conn_dial(struct rf_loop *loop, const char *address, SSL_CTX *context,
                              const struct rf_conn_callbacks *callbacks, void *user);
 
 void *rf_conn_user(const struct rf_conn *conn);
-SSL  *rf_conn_ssl(struct rf_conn *conn);
+SSL  *rf_conn_ssl(struct rf_conn *conn); /* NULL without TLS */
 /* "10.0.0.1:12345" of the other side. */
 const char *rf_conn_remote(const struct rf_conn *conn);
 
@@ -64,9 +65,18 @@ size_t rf_conn_backlog(const struct rf_conn *conn);
 /* Stops and resumes handing out data (a pipeline that is full). Resuming shows kept bytes again. */
 void rf_conn_pause(struct rf_conn *conn);
 void rf_conn_resume(struct rf_conn *conn);
+/* When it is closed later: end only our half first and read on, throwing away, until the other side
+ * closes too (or rf_conn_abort). A socket closed with unread bytes resets the connection, and the
+ * other side may lose our last answer. */
+void rf_conn_linger(struct rf_conn *conn);
+/* Closes now, whatever waits. */
+void rf_conn_abort(struct rf_conn *conn, const char *why);
 /* Sends what is waiting, then closes; `why` is told to on_close (borrowed: a literal). */
 void rf_conn_close(struct rf_conn *conn, const char *why);
 
+/* Is the address free? SO_REUSEPORT would let two servers of one user share a port silently, so it
+ * is tried without, once, before the threads open theirs. RF_OK, or RF_IO_ERROR with a sentence. */
+RF_CHECKED struct rf_result rf_listen_probe(const char *address, char ret_why[256]);
 /* A listening TCP socket with SO_REUSEPORT, so that every thread has its own.
  * RF_OK, or RF_IO_ERROR with a sentence. */
 RF_CHECKED struct rf_result rf_listen(struct rf_loop *loop, const char *address, uv_tcp_t *listener,

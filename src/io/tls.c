@@ -135,16 +135,21 @@ bool rf_tls_identity(const SSL *ssl, const char *kind, char ret_cluster[64], cha
 }
 
 bool rf_tls_file_identity(const char *cert, const char *kind, char ret_cluster[64],
-                          char ret_name[64])
+                          char ret_name[64], int64_t *ret_left_s)
 {
+    int   days = 0;
+    int   seconds = 0;
     FILE *file = fopen(cert, "rbe");
     X509 *certificate = file == NULL ? NULL : PEM_read_X509(file, NULL, NULL, NULL);
     bool  found = certificate != NULL &&
-                 certificate_identity(certificate, kind, ret_cluster, ret_name);
+                 certificate_identity(certificate, kind, ret_cluster, ret_name) &&
+                 ASN1_TIME_diff(&days, &seconds, NULL, X509_get0_notAfter(certificate)) == 1;
     X509_free(certificate);
     if (file != NULL) {
         fclose(file);
     }
+    ERR_clear_error();
+    *ret_left_s = (int64_t)days * 86400 + seconds;
     return found;
 }
 

@@ -309,7 +309,7 @@ static void take_option(const struct rf_option *option, const struct rf_tree *en
         .offset = option->offset,
         .min = option->min,
         .max = option->max,
-        .choices = option->choices,
+        .choices = option->type == RF_OPTION_CHOICE ? option->choices : NULL,
     };
     const char *text = entry->kind == RF_TREE_SCALAR ? entry->text : NULL;
     if (text != NULL && option->type == RF_OPTION_BOOL) {

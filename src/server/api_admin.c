@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "io/clock.h"
 #include "server/exchange.h"
+#include "server/item_request.h"
 
 static void answer_json(struct rf_exchange *exchange, uint16_t status, struct rf_buf *body)
 {
@@ -108,7 +109,8 @@ void rf_api_health(struct rf_exchange *exchange)
     } else if (rf_slice_is(exchange->request.path, "/health/cluster")) {
         health_cluster(exchange);
     } else {
-        rf_exchange_problem(exchange, RF_ROUTE_NOT_FOUND, NULL, NULL);
+        static const char *const paths[] = {"/health/live", "/health/ready", "/health/cluster"};
+        rf_exchange_no_route(exchange, paths, 3);
     }
 }
 
@@ -267,30 +269,125 @@ void rf_api_ring(struct rf_exchange *exchange)
     }
 }
 
-/* ---- Dispatch ----------------------------------------------------------------------------- */
+/* ---- Locate and reload -------------------------------------------------------------------- */
 
-void rf_api_admin(struct rf_exchange *exchange)
+/* Takes ?table=&key= or ?key_b64= apart with the code of item requests. */
+static void ring_locate(struct rf_exchange *exchange)
 {
-    struct rf_slice path = exchange->request.path;
-    if (!rf_exchange_authorize(exchange)) {
+    const struct rf_view  *view = rf_shard_view(exchange->worker->shard);
+    struct rf_item_request item = {.kind = RF_CLIENT_GET};
+    struct rf_buf          body = {0};
+    rf_item_parse(&item, exchange->request.query, rf_slice(NULL, 0));
+    const char            *name = item.table[0] == 0 ? "default" : item.table;
+    const struct rf_table *table = view == NULL ? NULL : rf_view_table(view, rf_slice_str(name));
+    if (item.rc != RF_OK || item.errors.size != 0) {
+        rf_exchange_problem(exchange, RF_BAD_QUERY, "use ?key=KEY or ?key_b64=, and table=NAME",
+                            NULL);
+    } else if (view == NULL || (table != NULL && table->replicas == NULL)) {
+        rf_exchange_problem(exchange, view == NULL ? RF_STARTING : RF_QUORUM_UNAVAILABLE, NULL, NULL);
+    } else if (table == NULL) {
+        rf_exchange_problem(exchange, RF_TABLE_NOT_FOUND, NULL, NULL);
+    } else {
+        uint64_t        token = rf_ring_token(view->ring->seed, rf_buf_slice(&item.key));
+        const uint16_t *members = rf_view_replicas(view, table, token);
+        rf_buf_append_str(&body, "{");
+        put_field(&body, "table", name);
+        rf_buf_append_str(&body, ",");
+        put_hex(&body, "token", token);
+        rf_buf_append_str(&body, ",\"replicas\":[");
+        for (uint32_t i = 0; i < table->n_placed; i++) {
+            const struct rf_member *member = &view->ring->members[members[i]];
+            rf_buf_append_str(&body, i == 0 ? "{" : ",{");
+            put_field(&body, "node", member->name);
+            rf_buf_append_str(&body, ",");
+            put_field(&body, "rack", member->rack);
+            rf_buf_append_str(&body, ",");
+            put_field(&body, "client", member->client_addr);
+            rf_buf_append_str(&body, rf_shard_alive(exchange->worker->shard, members[i])
+                                         ? ",\"alive\":true}"
+                                         : ",\"alive\":false}");
+        }
+        rf_buf_append_str(&body, "]}");
+        answer_json(exchange, 200, &body);
+    }
+    rf_item_fini(&item);
+}
+
+static void config_reload(struct rf_exchange *exchange)
+{
+    struct rf_thread *thread = &exchange->worker->base;
+    struct rf_mail    mail = {.kind = RF_MAIL_RELOAD_ASK,
+                              .as.reloaded = {.exchange = exchange, .from = thread->number}};
+    if (exchange->method != RF_HTTP_POST) {
+        rf_exchange_problem(exchange, RF_METHOD_NOT_ALLOWED, "POST", NULL);
+    } else if (!rf_thread_mail(thread, thread->server->n_shards, &mail)) {
+        rf_exchange_problem(exchange, RF_OVERLOADED, NULL, NULL);
+    }
+}
+
+void rf_api_reload_reply(struct rf_exchange *exchange, bool ok, struct rf_blob *body)
+{
+    if (body == NULL) {
+        rf_exchange_problem(exchange, RF_NO_MEMORY, NULL, NULL);
         return;
     }
+    rf_exchange_answer(exchange, ok ? 200 : 422, "application/json",
+                       rf_slice(body->data, body->size), NULL);
+    rf_blob_drop(body);
+}
+
+/* ---- Dispatch ----------------------------------------------------------------------------- */
+
+static void not_yet(struct rf_exchange *exchange)
+{
+    if (exchange->method != RF_HTTP_POST) {
+        rf_exchange_problem(exchange, RF_METHOD_NOT_ALLOWED, "POST", NULL);
+    } else {
+        rf_exchange_problem(exchange, RF_NOT_IMPLEMENTED, NULL, NULL);
+    }
+}
+
+struct admin_route {
+    const char *path;
+    bool        get; /* GET and HEAD only */
+    void (*handler)(struct rf_exchange *exchange);
+};
+
+static const struct admin_route admin_routes[] = {
+    {"/admin/v1/status", true, admin_status},
+    {"/admin/v1/ring", true, answer_ring},
+    {"/admin/v1/ring/locate", true, ring_locate},
+    {"/admin/v1/config/reload", false, config_reload},
+    {"/admin/v1/flush", false, not_yet},
+    {"/admin/v1/compactions", false, not_yet},
+    {"/admin/v1/repairs", false, not_yet},
+};
+#define N_ADMIN_ROUTES (sizeof(admin_routes) / sizeof(admin_routes[0]))
+
+static void audit(const struct rf_exchange *exchange)
+{
+    struct rf_slice path = exchange->request.path;
     if (exchange->method != RF_HTTP_GET && exchange->method != RF_HTTP_HEAD) {
         rf_log(RF_LOG_INFO, "admin_call", "principal=\"%s\" path=\"%.*s\"", exchange->principal,
                (int)(path.size < 200 ? path.size : 200), (const char *)path.data);
     }
-    if (rf_slice_is(path, "/admin/v1/status")) {
-        if (only_get(exchange)) {
-            admin_status(exchange);
-        }
-    } else if (rf_slice_is(path, "/admin/v1/ring")) {
-        if (only_get(exchange)) {
-            answer_ring(exchange);
-        }
-    } else if (rf_slice_is(path, "/admin/v1/flush") || rf_slice_is(path, "/admin/v1/compactions") ||
-               rf_slice_is(path, "/admin/v1/repairs")) {
-        rf_exchange_problem(exchange, RF_NOT_IMPLEMENTED, NULL, NULL);
-    } else {
-        rf_exchange_problem(exchange, RF_ROUTE_NOT_FOUND, NULL, NULL);
+}
+
+void rf_api_admin(struct rf_exchange *exchange)
+{
+    const char *paths[N_ADMIN_ROUTES];
+    if (!rf_exchange_authorize(exchange)) {
+        return;
     }
+    audit(exchange);
+    for (size_t i = 0; i < N_ADMIN_ROUTES; i++) {
+        paths[i] = admin_routes[i].path;
+        if (rf_slice_is(exchange->request.path, paths[i])) {
+            if (!admin_routes[i].get || only_get(exchange)) {
+                admin_routes[i].handler(exchange);
+            }
+            return;
+        }
+    }
+    rf_exchange_no_route(exchange, paths, N_ADMIN_ROUTES);
 }

@@ -8,7 +8,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "io/clock.h"
-#include "server/worker.h"
+#include "server/reload.h"
 
 #define DRAIN_MAX_US 10000000u /* how long a stop waits for requests under way */
 
@@ -114,6 +114,7 @@ static void do_effect(struct rf_control_host *host, struct rf_effect *effect)
     switch (effect->kind) {
     case RF_FX_SEND:
         mail_frame(host, rf_link_thread(host->base.server, effect->node), RF_MAIL_SEND, effect);
+        rf_blob_drop(effect->as.message.row.blob);
         break;
     case RF_FX_SEND_ADDR:
         mail_frame(host,
@@ -156,14 +157,34 @@ static void run_machine(struct rf_control_host *host)
         }
         rf_queue_consume(&host->queue, effects.consumed);
     } while (host->queue.n != 0);
+    struct rf_control_stats stats = rf_control_stats(host->control);
+    atomic_store(&host->hints_replayed, stats.hints_replayed);
+    atomic_store(&host->hints_expired, stats.hints_expired);
     rf_thread_wake_at(&host->base, effects.wake_at_us);
 }
 
 /* ---- Mail, timer, signals ----------------------------------------------------------------- */
 
+/* A client waits for the outcome. Without memory or room it never hears: it gives up by itself. */
+static void reload_for(struct rf_control_host *host, const struct rf_mail *ask)
+{
+    struct rf_buf  report = {0};
+    struct rf_mail mail = {.kind = RF_MAIL_RELOADED, .as.reloaded = ask->as.reloaded};
+    mail.as.reloaded.ok = rf_server_reload(host->base.server, &host->base, &report);
+    mail.as.reloaded.body = rf_blob_copy(rf_buf_slice(&report));
+    rf_buf_fini(&report);
+    if (!rf_thread_mail(&host->base, mail.as.reloaded.from, &mail)) {
+        rf_blob_drop(mail.as.reloaded.body);
+    }
+}
+
 static void on_mail(struct rf_thread *thread, struct rf_mail *mail)
 {
     struct rf_control_host *host = (struct rf_control_host *)thread;
+    if (mail->kind == RF_MAIL_RELOAD_ASK) {
+        reload_for(host, mail);
+        return;
+    }
     struct rf_event         event = {.kind = RF_EV_TICK, .now = rf_clock_now()};
     if (mail->kind == RF_MAIL_STORED) {
         event.kind = RF_EV_STORED;
@@ -201,15 +222,38 @@ static void mail_all(struct rf_control_host *host, enum rf_mail_kind kind)
     }
 }
 
+/* Clients have had time to notice that the node is not ready any more. */
+static void stop_accepting(struct rf_control_host *host)
+{
+    host->accepting_over = true;
+    host->stop_at_us = rf_clock_now().mono_us + DRAIN_MAX_US;
+    mail_all(host, RF_MAIL_DRAIN);
+}
+
 /* Drained when no client is left, or patience is. */
 static void on_stop_timer(uv_timer_t *timer)
 {
     struct rf_control_host *host = timer->data;
     struct rf_server       *server = host->base.server;
+    if (!host->accepting_over) {
+        if (rf_clock_now().mono_us >= host->drain_at_us) {
+            stop_accepting(host);
+        }
+        return;
+    }
     if (atomic_load(&server->n_clients) == 0 || rf_clock_now().mono_us >= host->stop_at_us) {
         mail_all(host, RF_MAIL_STOP);
         uv_stop(&host->base.loop.uv);
     }
+}
+
+static void on_hangup(uv_signal_t *handle, int number)
+{
+    struct rf_control_host *host = handle->data;
+    struct rf_buf           report = {0};
+    (void)number;
+    (void)rf_server_reload(host->base.server, &host->base, &report);
+    rf_buf_fini(&report);
 }
 
 static void on_signal(uv_signal_t *handle, int number)
@@ -220,9 +264,9 @@ static void on_signal(uv_signal_t *handle, int number)
     }
     rf_log(RF_LOG_INFO, "stopping", "signal=%d", number);
     host->stopping = true;
-    host->stop_at_us = rf_clock_now().mono_us + DRAIN_MAX_US;
+    host->drain_at_us = rf_clock_now().mono_us +
+                        (uint64_t)host->base.server->config.limits.drain_delay_ms * 1000;
     atomic_store(&host->base.server->draining, true);
-    mail_all(host, RF_MAIL_DRAIN);
     uv_timer_start(&host->stop_timer, on_stop_timer, 0, 10);
 }
 
@@ -242,6 +286,8 @@ static struct rf_result make_machine(struct rf_control_host *host)
             .n_seeds = config->cluster.seeds.n,
             .gossip_interval_us = (uint64_t)config->cluster.gossip_interval_ms * 1000,
             .dead_after_us = (uint64_t)config->cluster.dead_after_ms * 1000,
+            .n_partitions = rf_engine_n_partitions(server->engine),
+            .hint_interval_us = (uint64_t)config->cluster.gossip_interval_ms * 2000,
             .rng_seed = rf_engine_node(server->engine) ^ rf_clock_now().mono_us,
     };
     snprintf(control.self.name, sizeof(control.self.name), "%s", config->node.name);
@@ -288,6 +334,9 @@ struct rf_result rf_control_host_init(struct rf_control_host *host, struct rf_se
     host->stop_timer.data = host;
     uv_signal_start(&host->sigterm, on_signal, SIGTERM);
     uv_signal_start(&host->sigint, on_signal, SIGINT);
+    uv_signal_init(&host->base.loop.uv, &host->sighup);
+    host->sighup.data = host;
+    uv_signal_start(&host->sighup, on_hangup, SIGHUP);
     return rf_result(RF_OK);
 }
 
@@ -301,6 +350,7 @@ void rf_control_host_fini(struct rf_control_host *host)
 {
     uv_close((uv_handle_t *)&host->sigterm, NULL);
     uv_close((uv_handle_t *)&host->sigint, NULL);
+    uv_close((uv_handle_t *)&host->sighup, NULL);
     uv_close((uv_handle_t *)&host->stop_timer, NULL);
     rf_queue_consume(&host->queue, host->queue.n);
     rf_mem_free(host->queue.list);

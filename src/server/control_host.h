@@ -11,11 +11,15 @@ struct rf_control_host {
     struct rf_effect     *effects;
     struct rf_table      *tables; /* for building views; sorted by name */
     uint32_t              n_tables;
-    uv_signal_t           sigterm, sigint;
+    uv_signal_t           sigterm, sigint, sighup;
     uv_timer_t            stop_timer;
     bool                  stopping;
+    bool                  accepting_over; /* the shards were told to stop accepting */
+    uint64_t              drain_at_us;    /* when they will be: limits.drain_delay after the signal */
     uint64_t              stop_at_us;
     char                  refused[256]; /* last reason, logged once */
+    /* Counters for metrics; read by any thread. */
+    _Atomic uint64_t hints_replayed, hints_expired;
 };
 
 RF_CHECKED struct rf_result rf_control_host_init(struct rf_control_host *host,

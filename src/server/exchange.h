@@ -25,16 +25,22 @@ struct rf_exchange {
     /* Item requests, until the reply comes. */
     enum rf_client_kind kind;
     struct rf_row       key; /* holds a blob reference */
-    bool                key_is_text;
-    char                replicas[256]; /* names, for Ringfort-Replicas */
+    uint64_t            token;
+    uint64_t            started_us;
+    bool                weak;    /* r= or w= below the table's quorum: "guarantee":"eventual" */
+    bool                explain;
+    char                replicas[256]; /* names, for Ringfort-Replicas; "" : not known */
 };
 
-/* Finishes the exchange. `headers` as in rf_http_response, may be NULL. */
+/* Finishes the exchange. `headers` as in rf_http_response, may be NULL; Ringfort-Replicas is added
+ * when the replicas are known. */
 void rf_exchange_answer(struct rf_exchange *exchange, uint16_t status, const char *content_type,
                         struct rf_slice body, const char *headers);
 /* Finishes it with problem+json. `detail` and `extra` as in rf_problem_json, may be NULL. */
 void rf_exchange_problem(struct rf_exchange *exchange, enum rf_rc rc, const char *detail,
                          const char *extra);
+/* 404, with the known path that may be meant. */
+void rf_exchange_no_route(struct rf_exchange *exchange, const char *const *paths, uint32_t n);
 /* Checks the credential; answers 401 and returns false when it does not do. */
 bool rf_exchange_authorize(struct rf_exchange *exchange);
 
@@ -43,6 +49,8 @@ void rf_api_item(struct rf_exchange *exchange);                           /* api
 void rf_api_item_reply(struct rf_exchange *exchange, const struct rf_reply *reply);
 void rf_api_health(struct rf_exchange *exchange);                         /* api_admin.c */
 void rf_api_admin(struct rf_exchange *exchange);
+/* A reload asked for by POST config/reload is over; the body's reference passes over. */
+void rf_api_reload_reply(struct rf_exchange *exchange, bool ok, struct rf_blob *body);
 void rf_api_ring(struct rf_exchange *exchange);
 void rf_api_metrics(struct rf_exchange *exchange);                        /* metrics.c */
 

@@ -4,13 +4,13 @@
 #include "base/assert.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "config/tree.h"
 #include "io/clock.h"
 #include "server/exchange.h"
 
 #define PIPELINE_MAX 64u          /* requests under way on one connection */
-#define HEAD_TIMEOUT_US 10000000u /* from the first byte of a request to its last (slowloris) */
-#define IDLE_TIMEOUT_US 75000000u /* between requests */
-#define SWEEP_MS 1000u
+#define SWEEP_MAX_MS 1000u
+#define LINGER_US 2000000u /* after the last answer, for the client to close */
 
 struct rf_http_conn {
     struct rf_worker    *worker;
@@ -18,7 +18,9 @@ struct rf_http_conn {
     struct rf_http_conn *next, *previous; /* of the worker */
     struct rf_exchange  *first, *last;    /* under way, in order */
     uint32_t             n_exchanges;
-    bool                 counted;    /* in server->n_clients */
+    bool                 ready;      /* the handshake is done */
+    bool                 one_too_many; /* over limits.max_connections: hears so, then is closed */
+    bool                 in_body;    /* the head of the request that comes in is complete */
     bool                 no_more;    /* close after the last response */
     bool                 continued;  /* 100 Continue was sent for the request that comes in */
     uint64_t             started_us; /* of the request that comes in; 0: none */
@@ -70,6 +72,12 @@ void rf_exchange_answer(struct rf_exchange *exchange, uint16_t status, const cha
     if (atomic_load_explicit(&worker->base.server->draining, memory_order_relaxed)) {
         exchange->keep_alive = false;
     }
+    char lines[512];
+    if (exchange->replicas[0] != 0) {
+        snprintf(lines, sizeof(lines), "%sRingfort-Replicas: %s\r\n", headers == NULL ? "" : headers,
+                 exchange->replicas);
+        headers = lines;
+    }
     struct rf_http_response response = {
         .status = status,
         .content_type = content_type,
@@ -107,11 +115,25 @@ void rf_exchange_problem(struct rf_exchange *exchange, enum rf_rc rc, const char
     rf_buf_fini(&body);
 }
 
+void rf_exchange_no_route(struct rf_exchange *exchange, const char *const *paths, uint32_t n)
+{
+    char            path[64];
+    char            detail[200];
+    struct rf_slice sent = exchange->request.path;
+    snprintf(path, sizeof(path), "%.*s", (int)(sent.size < 62 ? sent.size : 62),
+             (const char *)sent.data);
+    const char *meant = rf_did_you_mean(path, paths, n);
+    snprintf(detail, sizeof(detail), "no route '%s'%s%s%s", path,
+             meant == NULL ? "" : "; did you mean '", meant == NULL ? "" : meant,
+             meant == NULL ? "" : "'?");
+    rf_exchange_problem(exchange, RF_ROUTE_NOT_FOUND, detail, NULL);
+}
+
 bool rf_exchange_authorize(struct rf_exchange *exchange)
 {
     struct rf_slice  header = rf_http_header(&exchange->request, "authorization");
-    struct rf_server *server = exchange->worker->base.server;
-    if (rf_ok(rf_auth_check(&server->auth, header, rf_clock_now().wall_ms, &exchange->principal))) {
+    if (rf_ok(rf_auth_check(exchange->worker->live.auth, header, rf_clock_now().wall_ms,
+                            &exchange->principal))) {
         return true;
     }
     rf_exchange_problem(exchange, RF_UNAUTHENTICATED,
@@ -155,7 +177,10 @@ static void dispatch(struct rf_exchange *exchange)
             return;
         }
     }
-    rf_exchange_problem(exchange, RF_ROUTE_NOT_FOUND, NULL, NULL);
+    static const char *const known[] = {"/api/v1/item",     "/api/v1/ring",    "/metrics",
+                                        "/admin/v1/status", "/health/ready",   "/health/live",
+                                        "/admin/v1/ring",   "/health/cluster"};
+    rf_exchange_no_route(exchange, known, sizeof(known) / sizeof(known[0]));
 }
 
 /* ---- Requests in -------------------------------------------------------------------------- */
@@ -191,6 +216,7 @@ static void refuse_request(struct rf_http_conn *http, enum rf_rc rc, const char 
         rf_conn_close(http->conn, "no memory");
         return;
     }
+    rf_conn_linger(http->conn); /* the client may still be sending what is refused */
     exchange->method = RF_HTTP_OTHER;
     exchange->keep_alive = false;
     rf_exchange_problem(exchange, rc, detail, NULL);
@@ -198,7 +224,7 @@ static void refuse_request(struct rf_http_conn *http, enum rf_rc rc, const char 
 
 static uint64_t body_limit(const struct rf_http_conn *http)
 {
-    uint64_t max = (uint64_t)http->worker->base.server->config.limits.max_value_bytes;
+    uint64_t max = (uint64_t)http->worker->live.max_value_bytes;
     return max * 4 / 3 + 4096;
 }
 
@@ -217,6 +243,10 @@ static size_t take_request(struct rf_http_conn *http, struct rf_slice bytes)
         refuse_request(http, rc, NULL);
         return bytes.size;
     }
+    if (http->one_too_many) {
+        refuse_request(http, RF_OVERLOADED, "limits.max_connections is reached");
+        return bytes.size;
+    }
     if (request.content_length > body_limit(http)) {
         char detail[96];
         snprintf(detail, sizeof(detail), "the body may have at most %llu bytes",
@@ -226,6 +256,7 @@ static size_t take_request(struct rf_http_conn *http, struct rf_slice bytes)
     }
     size_t size = request.head_size + (size_t)request.content_length;
     if (bytes.size < size) {
+        http->in_body = true;
         if (request.expect_continue && !http->continued && http->first == NULL) {
             http->continued = true;
             rf_buf_append_str(rf_conn_out(http->conn), "HTTP/1.1 100 Continue\r\n\r\n");
@@ -238,6 +269,7 @@ static size_t take_request(struct rf_http_conn *http, struct rf_slice bytes)
         return bytes.size;
     }
     http->started_us = 0;
+    http->in_body = false;
     http->continued = false;
     exchange->request = request;
     exchange->method = request.method;
@@ -273,6 +305,7 @@ static size_t on_data(struct rf_conn *conn, struct rf_slice bytes)
 static void on_ready(struct rf_conn *conn)
 {
     struct rf_http_conn *http = rf_conn_user(conn);
+    http->ready = true;
     http->idle_us = rf_clock_now().mono_us;
 }
 
@@ -345,12 +378,46 @@ static void on_client(uv_stream_t *listener, int status)
     }
     worker->http_conns = http;
     worker->n_http_conns++;
-    if (atomic_fetch_add(&server->n_clients, 1) >= (uint32_t)server->config.limits.max_connections) {
+    /* The first ones above the limit are told so; a flood of them is not worth a handshake. */
+    uint32_t before = atomic_fetch_add(&server->n_clients, 1);
+    uint32_t max = (uint32_t)worker->live.max_connections;
+    http->one_too_many = before >= max;
+    if (before >= max + max / 8 + 16) {
         rf_conn_close(http->conn, "too many connections");
     }
 }
 
-/* Once a second: connections that dawdle over a request, or are idle for too long, are closed. */
+/* Is something late on this connection? Total times, not only silence: a byte now and then does not
+ * help (slowloris). */
+static bool is_late(const struct rf_http_conn *http, uint64_t now_us)
+{
+    const struct rf_live *live = &http->worker->live;
+    int64_t limit_ms = http->in_body ? live->header_timeout_ms + live->body_timeout_ms
+                                     : live->header_timeout_ms;
+    uint64_t since_us = http->ready ? http->started_us : http->idle_us;
+    return since_us != 0 && now_us - since_us > (uint64_t)limit_ms * 1000;
+}
+
+static void sweep_one(struct rf_http_conn *http, uint64_t now_us)
+{
+    uint64_t idle_us = http->first == NULL ? now_us - http->idle_us : 0;
+    uint64_t limit_us = (uint64_t)http->worker->live.idle_timeout_ms * 1000;
+    bool     sent = rf_conn_backlog(http->conn) == 0;
+    if (http->ready && http->no_more && idle_us > (sent ? LINGER_US : limit_us)) {
+        rf_conn_abort(http->conn, "the client does not close");
+    } else if (is_late(http, now_us) && !http->ready) {
+        rf_conn_close(http->conn, "the TLS handshake took too long");
+    } else if (is_late(http, now_us) && !http->no_more) {
+        refuse_request(http, RF_REQUEST_TIMEOUT, NULL);
+    } else if (http->started_us == 0 && !http->no_more &&
+               idle_us > limit_us) {
+        http->no_more = true;
+        http->idle_us = now_us;
+        rf_conn_close(http->conn, "idle");
+    }
+}
+
+/* Every second, or a quarter of the header timeout. */
 static void on_sweep(uv_timer_t *timer)
 {
     struct rf_worker    *worker = timer->data;
@@ -359,13 +426,10 @@ static void on_sweep(uv_timer_t *timer)
     rf_worker_publish_stats(worker);
     for (struct rf_http_conn *http = worker->http_conns; http != NULL; http = next) {
         next = http->next;
-        if (http->started_us != 0 && now_us - http->started_us > HEAD_TIMEOUT_US &&
-            !http->no_more) {
-            refuse_request(http, RF_REQUEST_TIMEOUT, NULL);
-        } else if (http->first == NULL && now_us - http->idle_us > IDLE_TIMEOUT_US) {
-            rf_conn_close(http->conn, "idle");
-        }
+        sweep_one(http, now_us);
     }
+    int64_t every_ms = worker->live.header_timeout_ms / 4;
+    uv_timer_set_repeat(timer, every_ms < SWEEP_MAX_MS ? (uint64_t)every_ms : SWEEP_MAX_MS);
 }
 
 /* ---- Life --------------------------------------------------------------------------------- */
@@ -375,7 +439,7 @@ struct rf_result rf_http_init(struct rf_worker *worker, char ret_why[256])
     worker->client_listener.data = worker;
     uv_timer_init(&worker->base.loop.uv, &worker->sweep);
     worker->sweep.data = worker;
-    uv_timer_start(&worker->sweep, on_sweep, SWEEP_MS, SWEEP_MS);
+    uv_timer_start(&worker->sweep, on_sweep, 0, SWEEP_MAX_MS);
     uv_unref((uv_handle_t *)&worker->sweep);
     return rf_listen(&worker->base.loop, worker->base.server->config.listen.client,
                      &worker->client_listener, on_client, ret_why);

@@ -2,6 +2,7 @@
 #include <stdio.h>
 
 #include "io/clock.h"
+#include "server/control_host.h"
 #include "server/exchange.h"
 
 static void family(struct rf_buf *body, const char *name, const char *type, const char *help)
@@ -57,10 +58,15 @@ static void put_requests(struct rf_buf *body, const struct rf_worker_stats *stat
            "Requests refused for too few live replicas.", shard->quorum_failures);
     simple(body, "ringfort_request_timeouts_total", "counter",
            "Requests that got too few answers in time.", shard->timeouts);
+    simple(body, "ringfort_late_replicas_given_up_total", "counter",
+           "Answered requests that stopped waiting for late replicas because the table was full.",
+           shard->given_up);
     simple(body, "ringfort_restamps_total", "counter",
            "Writes stamped again because a replica knew a newer version.", shard->restamps);
     simple(body, "ringfort_read_repairs_total", "counter",
            "Stale replicas written to by strong reads.", shard->read_repairs);
+    simple(body, "ringfort_hints_stored_total", "counter",
+           "Rows kept by this node for unreachable replicas.", shard->hints_stored);
 }
 
 static void put_storage(struct rf_buf *body, const struct rf_store_stats *store)
@@ -97,6 +103,11 @@ static void put_cluster(struct rf_buf *body, struct rf_worker *worker)
     }
     simple(body, "ringfort_cluster_members", "gauge", "Known members.", members);
     simple(body, "ringfort_cluster_members_alive", "gauge", "Members believed alive.", alive);
+    const struct rf_control_host *control = worker->base.server->control;
+    simple(body, "ringfort_hints_replayed_total", "counter",
+           "Hints delivered to their targets and removed.", atomic_load(&control->hints_replayed));
+    simple(body, "ringfort_hints_expired_total", "counter",
+           "Hints that outlived the hint window.", atomic_load(&control->hints_expired));
     simple(body, "ringfort_client_connections", "gauge", "Client connections.",
            atomic_load(&worker->base.server->n_clients));
     simple(body, "ringfort_uptime_seconds", "gauge", "Seconds since the start.",

@@ -9,8 +9,8 @@
 #include "base/mem.h"
 #include "io/clock.h"
 #include "io/fs_posix.h"
-#include "io/tls.h"
 #include "server/control_host.h"
+#include "server/reload.h"
 #include "server/tables.h"
 #include "server/worker.h"
 
@@ -22,27 +22,6 @@ struct rf_thread *rf_server_thread(struct rf_server *server, uint32_t number)
 }
 
 /* ---- Configuration ------------------------------------------------------------------------ */
-
-/* The own certificate must name this node, or no peer will talk to it. */
-static void check_certificate(const struct rf_node_config *config, struct rf_problems *problems)
-{
-    char cluster[64];
-    char name[64];
-    FILE *file = fopen(config->tls.cert, "rbe");
-    if (file == NULL) {
-        rf_problem(problems, "tls.cert: cannot open %s: %m", config->tls.cert);
-        return;
-    }
-    fclose(file);
-    if (!rf_tls_file_identity(config->tls.cert, "node", cluster, name)) {
-        rf_problem(problems, "tls.cert: %s names no node; it needs the SAN URI ringfort://%s/node/%s",
-                   config->tls.cert, config->cluster.name, config->node.name);
-    } else if (strcmp(cluster, config->cluster.name) != 0 || strcmp(name, config->node.name) != 0) {
-        rf_problem(problems,
-                   "tls.cert: %s is for node '%s' of cluster '%s', this is node '%s' of '%s'",
-                   config->tls.cert, name, cluster, config->node.name, config->cluster.name);
-    }
-}
 
 static void load_hash_secret(struct rf_server *server, struct rf_problems *problems)
 {
@@ -70,7 +49,7 @@ static bool load_config(struct rf_server *server, const char *path)
     if (rf_ok(rf_node_config_load(path, &server->config, &problems))) {
         server->registry = rf_registry_new(server->config.plugins.dir);
         (void)rf_tables_load(server, &problems).rc;
-        check_certificate(&server->config, &problems);
+        rf_check_certificate(&server->config, &problems);
         load_hash_secret(server, &problems);
         server->auth.open = server->config.auth.none;
         if (!server->auth.open) {
@@ -130,6 +109,11 @@ static bool start_threads(struct rf_server *server)
     if (server->workers == NULL || server->control == NULL) {
         return false;
     }
+    if (!rf_ok(rf_listen_probe(server->config.listen.client, why)) ||
+        !rf_ok(rf_listen_probe(server->config.listen.peer, why))) {
+        rf_log(RF_LOG_ERROR, "start_failed", "text=\"%s\"", why);
+        return false;
+    }
     for (uint32_t s = 0; s < server->n_shards; s++) {
         if (!rf_ok(rf_worker_init(&server->workers[s], server, s, why))) {
             rf_log(RF_LOG_ERROR, "start_failed", "text=\"%s\"", why);
@@ -174,6 +158,7 @@ int rf_server_run(const char *config_path)
         rf_mem_free(server);
         return 2;
     }
+    server->config_path = config_path;
     signal(SIGPIPE, SIG_IGN);
     rf_clock_set_offset(server->config.clock.test_offset_ms);
     rf_log_setup((enum rf_log_level)server->config.log.level, server->config.node.name);

@@ -29,6 +29,9 @@ enum rf_mail_kind {
     RF_MAIL_VIEW,
     RF_MAIL_ALIVE,
     RF_MAIL_LINK,
+    RF_MAIL_RELOAD,     /* shard: take these settings over */
+    RF_MAIL_RELOAD_ASK, /* control: a client asks for a reload */
+    RF_MAIL_RELOADED,   /* shard: how it went, for that client */
     RF_MAIL_DRAIN, /* stop serving, finish what is under way */
     RF_MAIL_STOP,  /* leave the loop */
 };
@@ -49,6 +52,13 @@ struct rf_mail {
             uint64_t node;
             bool     up;
         } peer;
+        struct rf_reload *reload; /* RELOAD: passes over */
+        struct {
+            struct rf_exchange *exchange; /* of thread `from` */
+            uint32_t            from;
+            bool                ok;
+            struct rf_blob     *body; /* RELOADED: JSON; one reference */
+        } reloaded;                   /* and RELOAD_ASK */
     } as;
 };
 
@@ -103,8 +113,18 @@ struct rf_server_table {
 
 struct rf_worker;
 struct rf_control_host;
+struct rf_exchange;
+struct rf_reload;
+
+/* Settings that change while the server runs. Each thread has a copy of its own, renewed by mail. */
+struct rf_live {
+    int64_t         max_value_bytes, max_connections;
+    int64_t         header_timeout_ms, body_timeout_ms, idle_timeout_ms;
+    struct rf_auth *auth; /* owned by the thread */
+};
 
 struct rf_server {
+    const char             *config_path;
     struct rf_node_config   config;
     struct rf_engine       *engine;
     struct rf_registry     *registry;

@@ -2,7 +2,7 @@
 #include "base/assert.h"
 #include "base/mem.h"
 #include "io/clock.h"
-#include "server/server.h"
+#include "server/reload.h"
 
 static void on_wake(uv_async_t *handle)
 {
@@ -60,6 +60,13 @@ static void drop_mail(struct rf_mail *mail)
     case RF_MAIL_VIEW:
         rf_view_drop(mail->as.view);
         break;
+    case RF_MAIL_RELOAD:
+        rf_reload_free(mail->as.reload);
+        break;
+    case RF_MAIL_RELOADED:
+        rf_blob_drop(mail->as.reloaded.body);
+        break;
+    case RF_MAIL_RELOAD_ASK:
     case RF_MAIL_ALIVE:
     case RF_MAIL_LINK:
     case RF_MAIL_DRAIN:

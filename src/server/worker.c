@@ -7,7 +7,8 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "io/clock.h"
-#include "io/tls.h"
+#include "server/exchange.h"
+#include "server/reload.h"
 
 /* ---- The store and its log thread --------------------------------------------------------- */
 
@@ -248,9 +249,17 @@ static void on_mail(struct rf_thread *thread, struct rf_mail *mail)
         event.as.peer.node = mail->as.peer.node;
         event.as.peer.up = mail->as.peer.up;
         break;
+    case RF_MAIL_RELOAD:
+        rf_worker_take_reload(worker, mail->as.reload);
+        return;
+    case RF_MAIL_RELOADED:
+        rf_api_reload_reply(mail->as.reloaded.exchange, mail->as.reloaded.ok,
+                            mail->as.reloaded.body);
+        return;
     case RF_MAIL_DRAIN:
         drain(worker);
         return;
+    case RF_MAIL_RELOAD_ASK:
     case RF_MAIL_STOP:
         uv_stop(&worker->base.loop.uv);
         return;
@@ -342,15 +351,12 @@ static struct rf_result make_machine(struct rf_worker *worker)
 
 static struct rf_result make_contexts(struct rf_worker *worker, char why[256])
 {
-    const struct rf_node_config *config = &worker->base.server->config;
-    bool        own = config->tls.client_cert[0] == 0;
-    const char *cert = own ? config->tls.cert : config->tls.client_cert;
-    const char *key = own ? config->tls.key : config->tls.client_key;
-    RF_TRY(rf_tls_context(RF_TLS_PEER_SERVER, config->tls.ca, config->tls.cert, config->tls.key,
-                          &worker->peer_server, why));
-    RF_TRY(rf_tls_context(RF_TLS_PEER_CLIENT, config->tls.ca, config->tls.cert, config->tls.key,
-                          &worker->peer_client, why));
-    return rf_tls_context(RF_TLS_HTTPS, NULL, cert, key, &worker->https, why);
+    struct rf_reload contexts = {0};
+    RF_TRY(rf_contexts_make(&worker->base.server->config, &contexts, why));
+    worker->https = contexts.https;
+    worker->peer_server = contexts.peer_server;
+    worker->peer_client = contexts.peer_client;
+    return rf_live_init(&worker->live, &worker->base.server->config, &worker->base.server->auth);
 }
 
 struct rf_result rf_worker_init(struct rf_worker *worker, struct rf_server *server, uint32_t number,
@@ -418,6 +424,7 @@ void rf_worker_fini(struct rf_worker *worker)
     SSL_CTX_free(worker->https);
     SSL_CTX_free(worker->peer_server);
     SSL_CTX_free(worker->peer_client);
+    rf_mem_free(worker->live.auth);
     uv_mutex_destroy(&worker->published_lock);
     uv_sem_destroy(&worker->log_work);
 }

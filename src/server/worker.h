@@ -30,6 +30,7 @@ struct rf_worker {
     uv_async_t    log_done;
     bool          log_busy;
     _Atomic bool  log_stop;
+    struct rf_live live;
     /* Clients. */
     uv_tcp_t             client_listener;
     SSL_CTX             *https;

@@ -2,7 +2,7 @@
 import threading
 
 import pytest
-from conftest import until
+from conftest import Cluster, until
 
 
 @pytest.mark.parametrize("victim", [0, 1, 2])
@@ -62,3 +62,17 @@ def test_without_quorum_nothing_is_promised(cluster):
     assert n1.get("k", consistency="strong").status_code == 503
     assert n1.value("k", consistency="eventual") == b"v"
     assert n1.request("GET", "/health/cluster?for=write").status_code == 503
+
+
+def test_single_node():
+    """S30: a node whose only seed is itself makes a cluster of one, and is the same one after a
+    restart."""
+    one = Cluster(nodes=1)
+    try:
+        node = one.nodes[0]
+        assert node.put("alone", "v").status_code == 201
+        node.kill()
+        node.start()
+        assert node.value("alone", consistency="strong") == b"v"
+    finally:
+        one.close()

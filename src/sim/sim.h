@@ -1,0 +1,63 @@
+/* The deterministic simulator: the second host of the core. A whole cluster in one thread, with
+ * virtual time, a network that delays, loses, doubles and reorders, nodes that crash, and checkers.
+ * Everything random comes from one seed: equal options give equal digests. */
+#ifndef RF_SIM_SIM_H
+#define RF_SIM_SIM_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum rf_sim_scenario {
+    RF_SIM_CHAOS, /* everything at once */
+    RF_SIM_CALM,  /* no fault: every request must succeed */
+    RF_SIM_HINTS, /* one node at a time is down; hints alone must make it equal again */
+};
+
+struct rf_sim_options {
+    uint64_t             seed;
+    uint32_t             n_nodes;    /* 1 … RF_MEMBERS_MAX */
+    uint32_t             n_shards;   /* 1 … 8 */
+    uint32_t             seconds;    /* virtual, of faults and load */
+    enum rf_sim_scenario scenario;
+    const char          *plugin_dir; /* where placement-simple.so is */
+};
+
+struct rf_sim_result {
+    uint64_t digest;   /* of everything that happened */
+    uint64_t events, steps, messages;
+    uint64_t requests, acked, failed, unknown, reads_checked;
+    uint64_t crashes, partitions;
+    uint64_t restamps, read_repairs, hints_stored, hints_replayed, hints_expired;
+    bool     violated;
+    char     why[512]; /* the first violation */
+};
+
+/* Runs one seed. Blocks: no (computes). */
+struct rf_sim_result rf_sim_run(const struct rf_sim_options *options);
+
+/* Gossip at scale: a formed cluster without client load. */
+struct rf_sim_gossip_options {
+    uint64_t    seed;
+    uint32_t    n_nodes;
+    uint32_t    seconds;  /* measured, after the warm-up */
+    uint32_t    loss_ppm; /* messages lost, per million */
+    const char *plugin_dir;
+};
+
+struct rf_sim_gossip_result {
+    uint64_t digest;
+    uint64_t events;
+    uint64_t sent_bytes_per_node_s;
+    uint64_t max_bytes_per_node_s; /* of the busiest node */
+    uint64_t spread_us;   /* a changed member entry is known by all */
+    uint64_t detect_us;   /* a dead node is dead for all */
+    uint64_t recover_us;  /* the returned node is alive for all */
+    uint64_t false_deaths;
+    uint64_t simulated_us;
+    uint64_t control_bytes; /* memory of one control machine */
+    bool     violated;
+    char     why[512];
+};
+struct rf_sim_gossip_result rf_sim_gossip(const struct rf_sim_gossip_options *options);
+
+#endif

@@ -1,0 +1,270 @@
+/* Node and table files: all problems at once, units, ranges, defaults (configuration chapter). */
+#define _GNU_SOURCE /* mkstemp */
+#include "test_util.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+#include "config/node_config.h"
+#include "config/table_config.h"
+
+static const char good[] = "version: 1\n"
+                           "node: {name: n1, data_dir: /d}\n"
+                           "cluster: {name: c, seeds: [\"127.0.0.1:1\"]}\n"
+                           "listen: {peer: \"127.0.0.1:1\"}\n"
+                           "tls: {ca: ca.crt, cert: a.crt, key: a.key}\n"
+                           "auth: none\n";
+
+static struct rf_problems     problems;
+static struct rf_node_config *node;
+static char                   path[64];
+
+/* Loads the text as a node's file. */
+static enum rf_rc load(const char *text)
+{
+    int fd = -1;
+    snprintf(path, sizeof(path), "/tmp/rf-config-XXXXXX");
+    fd = mkstemp(path);
+    assert_true(fd >= 0);
+    assert_int_equal((ssize_t)strlen(text), write(fd, text, strlen(text)));
+    close(fd);
+    enum rf_rc rc = rf_node_config_load(path, node, &problems).rc;
+    unlink(path);
+    return rc;
+}
+
+static enum rf_rc load_with(const char *more)
+{
+    char text[2048];
+    snprintf(text, sizeof(text), "%s%s", good, more);
+    return load(text);
+}
+
+static int fresh(void **state)
+{
+    (void)state;
+    problems = (struct rf_problems){0};
+    node = RF_NEW(struct rf_node_config);
+    return 0;
+}
+
+static int clean(void **state)
+{
+    (void)state;
+    rf_mem_free(node);
+    rf_problems_fini(&problems);
+    return 0;
+}
+
+/* A fresh start within a test. */
+static void again(void)
+{
+    clean(NULL);
+    fresh(NULL);
+}
+
+static void assert_problem(const char *expected)
+{
+    rf_buf_append(&problems.text, "", 1);
+    problems.text.size--;
+    if (strstr((const char *)problems.text.data, expected) == NULL) {
+        fail_msg("expected \"%s\" in:\n%s", expected, (const char *)problems.text.data);
+    }
+}
+
+/* Goal: the smallest file gives the documented defaults. */
+static void defaults(void **state)
+{
+    (void)state;
+    assert_int_equal(RF_OK, load(good));
+    assert_string_equal("n1", node->node.name);
+    assert_string_equal("r1", node->node.rack);
+    assert_int_equal(256, node->cluster.vnodes);
+    assert_int_equal(1000, node->cluster.gossip_interval_ms);
+    assert_int_equal(10000, node->cluster.dead_after_ms);
+    assert_int_equal(8 << 20, node->limits.max_value_bytes);
+    assert_int_equal(2000, node->limits.request_timeout_ms);
+    assert_int_equal(3 * 3600 * 1000, node->repair.hint_window_ms);
+    assert_int_equal(50 << 20, node->repair.bandwidth);
+    assert_int_equal(500, node->storage.disk_reserve); /* hundredths of a percent */
+    assert_int_equal(500, node->clock.max_ahead_ms);
+    assert_string_equal("/tmp/ca.crt", node->tls.ca); /* relative to the file */
+    assert_string_equal("/tmp/tables.d", node->tables_dir);
+    assert_string_equal("0.0.0.0:7443", node->listen.client);
+    assert_string_equal("127.0.0.1:1", node->advertise.peer);
+    assert_true(node->auth.none);
+}
+
+/* Goal: every row's default passes its own check, every row says what it is. */
+static void rows_are_sound(void **state)
+{
+    (void)state;
+    const struct rf_setting *tables[] = {rf_node_settings, rf_table_settings};
+    const uint32_t           counts[] = {rf_n_node_settings, rf_n_table_settings};
+    uint8_t                 *space = rf_mem_alloc(sizeof(struct rf_node_config) + 4096);
+    for (int t = 0; t < 2; t++) {
+        for (uint32_t i = 0; i < counts[t]; i++) {
+            const struct rf_setting *row = &tables[t][i];
+            char                     why[160] = "";
+            assert_true(strlen(row->doc) > 5);
+            if (row->def != NULL && row->def[0] != 0 &&
+                !rf_ok(rf_setting_parse(row, row->def, "/x", space, why))) {
+                fail_msg("%s: default %s: %s", row->path, row->def, why);
+            }
+            for (uint32_t j = 0; j < i; j++) {
+                assert_string_not_equal(row->path, tables[t][j].path);
+            }
+        }
+    }
+    rf_mem_free(space);
+}
+
+/* Goal: one run names everything that is wrong. */
+static void all_problems_at_once(void **state)
+{
+    (void)state;
+    assert_int_equal(RF_CONFIG_INVALID,
+                     load("version: 2\n"
+                          "node: {name: \"-x\", rak: r1}\n"
+                          "cluster: {name: c, seeds: [nonsense], vnodes: many}\n"
+                          "listen: {peer: \"127.0.0.1:99999\"}\n"
+                          "limits: {max_value: 8}\n"
+                          "storage: 7\n"
+                          "log: {level: loud}\n"));
+    assert_problem(":1:10: error: version: 2 is above the allowed 1");
+    assert_problem(":2:14: error: node.name: expected a name");
+    assert_problem("unknown key 'node.rak'; did you mean 'rack'?");
+    assert_problem("cluster.seeds: expected at most 32 addresses host:port");
+    assert_problem("cluster.vnodes: expected a whole number");
+    assert_problem("listen.peer: expected an address host:port");
+    assert_problem("limits.max_value: the unit is missing; write for example 64MiB");
+    assert_problem("storage: expected a map of keys and values");
+    assert_problem("log.level: expected one of debug|info|warn|error");
+    assert_problem("the key 'node.data_dir' is missing");
+    assert_problem("the key 'tls.ca' is missing");
+    assert_true(problems.count >= 13);
+}
+
+static void refused(const char *more, const char *expected)
+{
+    again();
+    assert_int_equal(RF_CONFIG_INVALID, load_with(more));
+    assert_problem(expected);
+}
+
+static void accepted(const char *more)
+{
+    again();
+    if (load_with(more) != RF_OK) {
+        rf_buf_append(&problems.text, "", 1);
+        fail_msg("%s\n%s", more, (const char *)problems.text.data);
+    }
+}
+
+/* Goal: units, ranges and types, each with a sentence that says what to write. */
+static void values(void **state)
+{
+    (void)state;
+    refused("limits: {request_timeout: 2}\n", "the unit is missing; write for example 10s");
+    refused("limits: {request_timeout: 2y}\n", "unknown unit; write for example 10s");
+    refused("limits: {request_timeout: fast}\n", "expected a number with a unit, such as 10s");
+    refused("limits: {request_timeout: 99ms}\n", "99ms is below the allowed 100 ms");
+    refused("limits: {request_timeout: 99999999999999999999s}\n", "expected a number");
+    refused("limits: {request_timeout: 9223372036854775807h}\n", "the number is too large");
+    refused("limits: {max_value: 65MiB}\n", "65MiB is above the allowed 67108864 bytes");
+    refused("limits: {max_connections: 1.5}\n", "expected a whole number");
+    refused("limits: {max_connections: [1]}\n", "limits.max_connections: expected one value");
+    refused("repair: {bandwidth: 50MiB}\n", "unknown unit; write for example 50MiB/s");
+    refused("storage: {disk_reserve: 5}\n", "the unit is missing; write for example 5%");
+    refused("storage: {disk_reserve: 5.123%}\n", "at most two decimals");
+    refused("storage: {disk_reserve: 60%}\n", "above the allowed");
+    refused("storage: {partitions: 12}\n", "storage.partitions: must be a power of two");
+    refused("tls: {client_cert: x}\n", "duplicate key 'tls'");
+    refused("zebra: 1\n", "unknown key 'zebra'");
+    accepted("limits: {request_timeout: 2s, max_value: 0, max_connections: 5}\n"
+             "storage: {disk_reserve: 2.5%}\nrepair: {bandwidth: 1GiB/s}\n");
+    accepted("advertise: {client: \"[::1]:7443\", peer: \"host.example:1\"}\n");
+    refused("advertise: {peer: \"::1:7443\"}\n", "expected an address host:port");
+    refused("advertise: {peer: \"host:0\"}\n", "expected an address host:port");
+    refused("advertise: {peer: \"host\"}\n", "expected an address host:port");
+}
+
+/* Goal: running open has to be written out. */
+static void open_access_is_explicit(void **state)
+{
+    (void)state;
+    char text[1024];
+    snprintf(text, sizeof(text), "%.*s", (int)(strlen(good) - strlen("auth: none\n")), good);
+    assert_int_equal(RF_CONFIG_INVALID, load(text));
+    assert_problem("the key 'auth.tokens_file' is missing; to run open, write `auth: none`");
+    strcat(text, "auth: open\n");
+    assert_int_equal(RF_CONFIG_INVALID, load(text));
+    assert_problem("auth: expected the word none, or a map");
+}
+
+/* ---- Tables ------------------------------------------------------------------------------- */
+
+static enum rf_rc load_table(const char *text, struct rf_table_config *ret_config)
+{
+    struct rf_document document;
+    snprintf(path, sizeof(path), "/tmp/rf-table-XXXXXX");
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    assert_int_equal((ssize_t)strlen(text), write(fd, text, strlen(text)));
+    close(fd);
+    enum rf_rc rc = rf_table_config_load(path, ret_config, &document, &problems).rc;
+    unlink(path);
+    rf_document_free(&document);
+    return rc;
+}
+
+static void table_refused(const char *text, const char *expected)
+{
+    struct rf_table_config config;
+    again();
+    assert_int_equal(RF_CONFIG_INVALID, load_table(text, &config));
+    assert_problem(expected);
+}
+
+/* Goal: a table's defaults, and the quorum rules (S161, S164). */
+static void tables(void **state)
+{
+    (void)state;
+    struct rf_table_config config;
+    assert_int_equal(RF_OK, load_table("version: 1\ntable: t\n", &config));
+    assert_int_equal(3, config.n);
+    assert_int_equal(2, config.write_quorum);
+    assert_int_equal(2, config.read_quorum);
+    assert_string_equal("conflict-lww", config.conflict.plugin);
+    assert_int_equal(INT64_C(864000000), config.tombstone_grace_ms);
+    assert_int_equal(0, config.row_cache_bytes);
+    assert_int_equal(0, config.ttl_ms);
+    assert_int_equal(RF_OK, load_table("version: 1\ntable: t\nrow_cache: off\nttl: none\n"
+                                       "replication: {write_quorum: 1, read_quorum: 1, weak: true}\n",
+                                       &config));
+    assert_true(config.weak);
+    table_refused("version: 1\ntable: t\nreplication: {write_quorum: 1, read_quorum: 2}\n",
+                  "write `weak: true`");
+    table_refused("version: 1\ntable: t\nreplication: {n: 2, write_quorum: 3}\n",
+                  "a quorum above n = 2 can never be met");
+    table_refused("version: 1\ntable: t\nttl: 10d\nmax_ttl: 1d\n", ":3:6: error: ttl: above max_ttl");
+    table_refused("version: 1\ntable: ../t\n", "table: expected a name");
+    table_refused("version: 1\ntable: t\nreplication: {sloppy: yes}\n", "expected true or false");
+    table_refused("version: 1\n", "the key 'table' is missing");
+    table_refused("version: 1\ntable: t\ntombstone_grace: 10\n", "the unit is missing");
+    table_refused("version: 1\ntable: t\ntombstone_grace: 10ms\n", "below the allowed 1000 ms");
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, fresh, clean)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(defaults), TEST(rows_are_sound), TEST(all_problems_at_once),
+        TEST(values),   TEST(open_access_is_explicit), TEST(tables),
+    };
+    return cmocka_run_group_tests_name("config", tests, NULL, NULL);
+}
