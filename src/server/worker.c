@@ -176,6 +176,7 @@ static void run_machine(struct rf_worker *worker)
     } while (worker->queue.n != 0);
     worker->running = false;
     kick_log(worker);
+    rf_background_kick(worker);
     rf_thread_wake_at(&worker->base, effects.wake_at_us);
 }
 
@@ -255,6 +256,12 @@ static void on_mail(struct rf_thread *thread, struct rf_mail *mail)
     case RF_MAIL_RELOADED:
         rf_api_reload_reply(mail->as.reloaded.exchange, mail->as.reloaded.ok,
                             mail->as.reloaded.body);
+        return;
+    case RF_MAIL_WORK:
+        rf_background_ask(worker, &mail->as.work);
+        return;
+    case RF_MAIL_WORKED:
+        rf_api_work_reply(mail->as.work.exchange, mail->as.work.rc);
         return;
     case RF_MAIL_DRAIN:
         drain(worker);
@@ -392,6 +399,7 @@ static void worker_main(void *argument)
             uv_run(&worker->base.loop.uv, UV_RUN_ONCE);
         }
     }
+    rf_background_finish(worker);
     atomic_store(&worker->log_stop, true);
     uv_sem_post(&worker->log_work);
     uv_thread_join(&worker->log_thread);
