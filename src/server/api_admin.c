@@ -34,7 +34,7 @@ static const char *not_ready(struct rf_worker *worker)
     if (view == NULL || view->ring->n_owners == 0) {
         return "starting";
     }
-    if (rf_store_stats(worker->store).read_only != 0) {
+    if (rf_store_read_only(worker->store)) {
         return "read_only";
     }
     return NULL;

@@ -77,7 +77,7 @@ void rf_background_kick(struct rf_worker *worker)
 
 void rf_background_ask(struct rf_worker *worker, const struct rf_work *work)
 {
-    if (worker->n_waiting == RF_WORK_WAITING || rf_store_stats(worker->store).read_only != 0) {
+    if (worker->n_waiting == RF_WORK_WAITING || rf_store_read_only(worker->store)) {
         answer(worker, work, worker->n_waiting == RF_WORK_WAITING ? RF_OVERLOADED : RF_IO_ERROR);
         return;
     }

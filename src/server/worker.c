@@ -68,9 +68,9 @@ static void on_log_done(uv_async_t *handle)
         return;
     }
     worker->log_busy = false;
-    uint64_t was_read_only = rf_store_stats(worker->store).read_only;
+    bool was_read_only = rf_store_read_only(worker->store);
     rf_store_log_end(worker->store);
-    if (was_read_only == 0 && rf_store_stats(worker->store).read_only != 0) {
+    if (!was_read_only && rf_store_read_only(worker->store)) {
         rf_log(RF_LOG_ERROR, "wal_failed",
                "shard=%u text=\"the write-ahead log cannot be written; this shard acknowledges "
                "nothing any more. Check the disk, then restart the node\"",

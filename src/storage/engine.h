@@ -77,6 +77,8 @@ extern const struct rf_store_ops rf_lsm_ops;
 bool rf_store_log_begin(struct rf_store *store);
 void rf_store_log_run(struct rf_store *store); /* the log thread; blocks */
 void rf_store_log_end(struct rf_store *store);
+/* Has the log failed? Then nothing is acknowledged any more. Thread: owner. Blocks: no. */
+bool rf_store_read_only(const struct rf_store *store);
 
 /* ---- Background jobs ---------------------------------------------------------------------- */
 
@@ -121,6 +123,7 @@ struct rf_store_stats {
     uint64_t memtable_bytes, memtable_rows; /* gauges */
     uint64_t read_only; /* gauge, 1: the log failed; nothing is acknowledged any more */
 };
+/* Walks all files: once a second, not per request. Thread: owner. Blocks: no. */
 struct rf_store_stats rf_store_stats(const struct rf_store *store);
 
 #endif

@@ -333,6 +333,11 @@ void rf_store_log_end(struct rf_store *store)
     release_all(store, &store->waiting_writing);
 }
 
+bool rf_store_read_only(const struct rf_store *store)
+{
+    return store->stats.read_only != 0;
+}
+
 static void add_part_stats(const struct rf_part *part, struct rf_store_stats *stats)
 {
     const struct rf_memtable *memtables[2] = {part->active, part->frozen};
