@@ -27,11 +27,9 @@ static void check_policy(const struct rf_node_config *node, enum rf_kind kind, c
     char                    why[512];
     const struct rf_tree   *place = rf_tree_get(&document->root, section);
     struct rf_plugin_notes *notes = RF_NEW(struct rf_plugin_notes);
-    if (notes == NULL || (place == NULL && kind == RF_KIND_COMPACTION)) {
-        rf_mem_free(notes);
-        return;
-    }
-    if (rf_ok(rf_plugin_inspect(node->plugins.dir, kind, policy->plugin, notes, why))) {
+    if (notes == NULL) {
+        rf_problem(problems, "out of memory");
+    } else if (rf_ok(rf_plugin_inspect(node->plugins.dir, kind, policy->plugin, notes, why))) {
         rf_plugin_options_check(notes, policy->options, document, problems);
     } else {
         rf_problem_at(problems, document, place == NULL ? 1 : place->line,

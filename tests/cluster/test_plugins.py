@@ -31,8 +31,8 @@ class World:
         self.node.stop()
         self.plugins = self.cluster.dir / "plugins"
         self.plugins.mkdir(mode=0o755)
-        for name in ("conflict-lww", "placement-simple"):
-            shutil.copy(PLUGINS / f"{name}.so", self.plugins)
+        for shipped in PLUGINS.glob("*.so"):
+            shutil.copy(shipped, self.plugins)
         config = self.node.dir / "ringfort.yaml"
         text = config.read_text()
         config.write_text("\n".join(f'plugins: {{dir: "{self.plugins}"}}' if line.startswith("plugins:") else line
