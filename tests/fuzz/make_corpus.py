@@ -58,3 +58,6 @@ elf = (b"\x7fELF\2\1\1" + bytes(9) + struct.pack("<HHIQQQIHHHHHH", 3, 62, 1, 0, 
        + struct.pack("<IIQQQQQQ", 4, 4, 120, 0, 0, 12 + 12 + 124, 12 + 12 + 124, 4))
 note = struct.pack("<QHHHHII", 0x74726F6674676E69, 1, 0, 2, 0, 56, 376) + b"x".ljust(64, b"\0") + b"1".ljust(32, b"\0")
 seeds("elf_note", elf + struct.pack("<III", 9, len(note), 0x52460001) + b"Ringfort\0\0\0\0" + note, elf)
+record = struct.pack("<IIIIHHIQQQ", 0x524d4652, 0, 112, 2, 1, 1, 0, 1, 0, 9) + struct.pack("<IIQQQ", 1, 0, 7, 300, 4096) * 2
+seeds("manifest", record, record + record)
+seeds("sst", b"\0", b"\1", b"\1" + struct.pack("<HB", 20, 1), b"\1" + struct.pack("<HB", 191, 0) + struct.pack("<HB", 300, 255))
