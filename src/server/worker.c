@@ -27,7 +27,8 @@ static void log_main(void *argument)
 
 static void kick_log(struct rf_worker *worker)
 {
-    if (!worker->log_busy && rf_store_log_begin(worker->store)) {
+    /* While connections are taken apart events still come; the log thread has ended by then. */
+    if (!worker->log_busy && !atomic_load(&worker->log_stop) && rf_store_log_begin(worker->store)) {
         worker->log_busy = true;
         uv_sem_post(&worker->log_work);
     }
@@ -386,6 +387,7 @@ static void worker_main(void *argument)
     struct rf_event   tick = {.kind = RF_EV_TICK};
     rf_worker_event(worker, &tick);
     uv_run(&worker->base.loop.uv, UV_RUN_DEFAULT);
+    rf_background_finish(worker); /* runs the loop, so it comes before the end of the log */
     /* What the store has taken in goes to disk before the thread ends. */
     while (worker->log_busy || rf_store_log_begin(worker->store)) {
         if (!worker->log_busy) {
@@ -395,7 +397,6 @@ static void worker_main(void *argument)
             uv_run(&worker->base.loop.uv, UV_RUN_ONCE);
         }
     }
-    rf_background_finish(worker);
     atomic_store(&worker->log_stop, true);
     uv_sem_post(&worker->log_work);
     uv_thread_join(&worker->log_thread);
