@@ -117,7 +117,6 @@ static void end_flush(struct rf_store *store, struct rf_job *job)
         part->frozen_recovered = false;
         store->trim_old = atomic_fetch_sub(&store->engine->old_pins, 1) == 1 || store->trim_old;
     }
-    store->disk_full = false;
     store->trim_due = true;
     store->compaction_due = true;
     store->stats.flushes++;
@@ -224,9 +223,12 @@ static void end_compaction(struct rf_store *store, struct rf_job *job)
 
 static struct rf_job *begin_trim(struct rf_store *store)
 {
-    if (!store->trim_due || store->trimming || store->compacting) {
+    /* While the disk is full, now and then a job without work looks whether it still is. */
+    bool look = store->disk_full && store->wall_ms >= store->space_at_ms;
+    if ((!store->trim_due && !look) || store->trimming || store->compacting) {
         return NULL;
     }
+    store->space_at_ms = store->wall_ms + RETRY_MS;
     store->trim_due = false;
     struct rf_job *job = new_job(store, RF_JOB_TRIM);
     if (job == NULL) {
@@ -246,7 +248,7 @@ static struct rf_job *begin_trim(struct rf_store *store)
             trim->n_segments++;
         }
     }
-    if (trim->n_garbage == 0 && !trim->old && trim->n_segments == 0) {
+    if (trim->n_garbage == 0 && !trim->old && trim->n_segments == 0 && !look) {
         free_job(job);
         return NULL;
     }
@@ -307,8 +309,6 @@ static void undo(struct rf_store *store, struct rf_job *job)
         job->inputs[i]->damaged = job->inputs[i]->damaged || job->result.rc == RF_CORRUPT;
     }
     store->stats.damaged_blocks += job->result.rc == RF_CORRUPT;
-    store->disk_full = store->disk_full ||
-                       (job->kind == RF_JOB_FLUSH && job->result.rc == RF_DISK_RESERVE);
     store->flush_due = true;
     store->compaction_due = true;
     job->part->check_compaction = true;
@@ -345,6 +345,10 @@ struct rf_result rf_store_job_end(struct rf_store *store, struct rf_job *job)
                : job->kind == RF_JOB_COMPACT ? "compaction"
                                              : "deletion",
                job->partition, rf_rc_text(job->result.rc));
+    }
+    if (finished) {
+        store->disk_full = job->no_space || store->log_waits;
+        store->stats.disk_full = store->disk_full;
     }
     if (job->kind == RF_JOB_TRIM) {
         end_trim(store, job, done);
