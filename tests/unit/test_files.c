@@ -412,11 +412,11 @@ static void reserve(void **state)
     files->base.config.disk_reserve = 5000; /* half of the disk */
     reopen(files);
     struct rf_store *store = store_of(files);
-    fill(files, 400, 100, "v");
+    fill(files, 1000, 100, "v");
     flush(files, 1);
     uint64_t used = rf_disk_used(files->disk);
-    assert_true(used > 10000);
-    rf_disk_set_capacity(files->disk, used + used * 3 / 4);
+    assert_true(used > 20000);
+    rf_disk_set_capacity(files->disk, used + used / 2);
     put(store, "one more", 100, "v");
     flush(files, 1);
     assert_int_equal(RF_STORE_FULL, put(store, "more", 1, "v"));
