@@ -68,11 +68,15 @@ static struct rf_job *begin_flush_of(struct rf_store *store, struct rf_store_tab
                                      uint32_t partition)
 {
     struct rf_part *part = &table->parts[partition];
+    rf_assert(!store->flushing);
+    rf_assert(!store->engine->partitions[partition].busy);
     struct rf_job  *job = new_part_job(store, RF_JOB_FLUSH, table, partition, 0);
     if (job == NULL) {
         return NULL;
     }
     if (part->frozen == NULL) {
+        rf_assert(part->active != NULL);
+        rf_assert(table->active_bytes >= rf_memtable_bytes(part->active));
         table->active_bytes -= rf_memtable_bytes(part->active);
         part->frozen = part->active;
         part->frozen_recovered = part->active_recovered;
@@ -106,6 +110,9 @@ static struct rf_job *begin_flush(struct rf_store *store)
 static void end_flush(struct rf_store *store, struct rf_job *job)
 {
     struct rf_part *part = job->part;
+    rf_assert(part->frozen != NULL);
+    rf_assert(job->n_outputs <= 1);
+    rf_assert(store->memory >= rf_memtable_bytes(part->frozen));
     for (uint32_t i = 0; i < job->n_outputs; i++) {
         rf_part_insert(part, job->outputs[i]);
     }
@@ -145,7 +152,9 @@ static struct rf_job *begin_compaction_of(struct rf_store *store, struct rf_stor
     job->output_level = plan.output_level;
     job->output_max_bytes = plan.output_max_bytes;
     for (uint32_t i = 0; i < plan.n; i++) {
+        rf_assert(plan.inputs[i] < part->n_files);
         job->inputs[i] = part->files[plan.inputs[i]];
+        rf_assert(!job->inputs[i]->busy);
         job->inputs[i]->busy = true;
     }
     store->engine->partitions[partition].busy = true;
@@ -198,6 +207,11 @@ static void add_garbage(struct rf_store *store, uint32_t partition, uint64_t fil
     store->trim_due = true;
 }
 
+static bool part_has_room(const struct rf_job *job)
+{
+    return job->part->n_files + job->n_outputs <= job->part->cap_files;
+}
+
 static void end_compaction(struct rf_store *store, struct rf_job *job)
 {
     for (uint32_t i = 0; i < job->n_inputs; i++) {
@@ -209,6 +223,7 @@ static void end_compaction(struct rf_store *store, struct rf_job *job)
         rf_data_file_free(job->inputs[i]);
     }
     job->n_inputs = 0;
+    rf_assert(part_has_room(job));
     for (uint32_t i = 0; i < job->n_outputs; i++) {
         rf_part_insert(job->part, job->outputs[i]);
     }
@@ -317,6 +332,7 @@ static void undo(struct rf_store *store, struct rf_job *job)
 
 static void end_part_job(struct rf_store *store, struct rf_job *job, bool done)
 {
+    rf_assert(store->engine->partitions[job->partition].busy);
     store->engine->partitions[job->partition].busy = false;
     store->stats.dropped_rows += done ? job->dropped : 0;
     store->stats.expired_values += done ? job->expired : 0;
@@ -332,6 +348,9 @@ static void end_part_job(struct rf_store *store, struct rf_job *job, bool done)
 struct rf_result rf_store_job_end(struct rf_store *store, struct rf_job *job)
 {
     rf_assert(job->store == store);
+    rf_assert(job->kind != RF_JOB_FLUSH || store->flushing);
+    rf_assert(job->kind != RF_JOB_COMPACT || store->compacting);
+    rf_assert(job->kind != RF_JOB_TRIM || store->trimming);
     bool             finished = job->phase == RF_PHASE_DONE;
     bool             done = finished && rf_ok(job->result);
     struct rf_result result = finished ? job->result : rf_result(RF_CONFLICT);

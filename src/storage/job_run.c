@@ -26,6 +26,8 @@ static bool is_short_of_space(const struct rf_job *job, uint64_t needed)
 static struct rf_result start(struct rf_job *job)
 {
     struct rf_slice none = rf_slice(NULL, 0);
+    rf_assert(job->engine->partitions[job->partition].busy);
+    rf_assert((job->kind == RF_JOB_FLUSH) == (job->n_inputs == 0));
     RF_TRY(rf_partition_make_dir(job->engine, job->partition));
     RF_TRY(rf_merge_init(&job->merge, job->n_inputs + 1, &job->policy));
     if (job->kind == RF_JOB_FLUSH) {
@@ -82,6 +84,8 @@ static struct rf_result open_output(struct rf_job *job)
 {
     char                path[RF_MANIFEST_PATH];
     struct rf_manifest *manifest = &job->engine->partitions[job->partition].manifest;
+    rf_assert(job->writer == NULL);
+    rf_assert(manifest->next_file >> 48 == job->partition);
     job->writing = manifest->next_file++;
     struct rf_sst_options options = {
         .file = job->writing,
@@ -105,6 +109,7 @@ static struct rf_result close_output(struct rf_job *job)
     if (job->writer == NULL) {
         return rf_result(RF_OK);
     }
+    rf_assert(job->writing != 0);
     RF_TRY(rf_sst_writer_finish(job->writer, &info));
     rf_manifest_sst_path(&job->engine->partitions[job->partition].manifest, job->writing, path);
     RF_TRY(rf_sst_open(job->engine->config.fs, path, job->writing, &sst));
@@ -165,6 +170,8 @@ static struct rf_result commit(struct rf_job *job)
     struct rf_partition *partition = &job->engine->partitions[job->partition];
     struct rf_fs         fs = job->engine->config.fs;
     uint32_t             n = job->n_outputs + job->n_inputs;
+    rf_assert(job->writer == NULL);
+    rf_assert(job->merge.end);
     job->phase = RF_PHASE_DONE;
     if (n == 0) {
         return rf_result(RF_OK);

@@ -137,6 +137,7 @@ static uint32_t store_poll(void *argument, struct rf_store_done *ret_done, uint3
         memcpy(ret_done, store->ready.list + store->ready_at, sizeof(*ret_done) * n);
     }
     store->ready_at += n;
+    rf_assert(store->ready_at <= store->ready.n);
     if (store->ready_at == store->ready.n) {
         store->ready.n = 0;
         store->ready_at = 0;
@@ -150,6 +151,7 @@ static struct rf_result put_row(struct rf_store *store, struct rf_store_table *t
                                 uint64_t token, const struct rf_row *row, uint64_t seq)
 {
     struct rf_part *part = &table->parts[rf_partition_of(store->engine, token)];
+    rf_assert(rf_row_exists(row));
     size_t          before = part->active == NULL ? 0 : rf_memtable_bytes(part->active);
     if (part->active == NULL) {
         part->active = rf_memtable_new();

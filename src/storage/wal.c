@@ -253,6 +253,8 @@ struct rf_result rf_wal_end(struct rf_wal *wal)
         rf_assert(wal->n_segments < wal->cap_segments);
         wal->segments[wal->n_segments++] = (struct segment){.number = wal->segment};
     }
+    rf_assert(wal->segments[wal->n_segments - 1].last_seq < wal->durable_seq);
+    rf_assert(wal->durable_seq < wal->next_seq);
     wal->segments[wal->n_segments - 1].last_seq = wal->durable_seq;
     wal->segments[wal->n_segments - 1].bytes += wal->writing.buf.size;
     return rf_result(RF_OK);
