@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# All tests, or the named groups: lint unit sim fuzz cluster. Exit code 0 only if all passed.
+# All tests, or the named groups: lint unit sim fuzz cluster fault. Exit code 0 only if all passed.
 set -uo pipefail
 cd "$(dirname "$(readlink -f "$0")")/.."
 groups=("$@")
-((${#groups[@]})) || groups=(lint unit sim fuzz cluster)
+((${#groups[@]})) || groups=(lint unit sim fuzz cluster fault)
 export ASAN_OPTIONS=detect_leaks=1:abort_on_error=0 UBSAN_OPTIONS=print_stacktrace=1
 failed=() passed=0
 
@@ -22,7 +22,7 @@ if wants lint; then
     build clang
     passed=$((passed + 1))
 fi
-if wants unit || wants sim || wants cluster; then build dev; fi
+if wants unit || wants sim || wants cluster || wants fault; then build dev; fi
 if wants unit; then
     for test in build/dev/bin/test_*; do check "$(basename "$test")" "$test"; done
 fi
@@ -30,6 +30,9 @@ if wants sim && [ -x tools/test_sim.sh ]; then check sim tools/test_sim.sh; fi
 if wants fuzz && [ -x tools/test_fuzz.sh ]; then check fuzz tools/test_fuzz.sh; fi
 if wants cluster; then
     check cluster env RINGFORT_BIN="$PWD/build/dev/bin" /usr/bin/python3 -m pytest -q -p no:cacheprovider tests/cluster
+fi
+if wants fault; then
+    check fault env RINGFORT_BIN="$PWD/build/dev/bin" /usr/bin/python3 -m pytest -q -p no:cacheprovider tests/fault
 fi
 printf '\n%d passed, %d failed\n' "$passed" "${#failed[@]}"
 ((${#failed[@]} == 0)) || { printf 'failed: %s\n' "${failed[*]}"; exit 1; }

@@ -9,6 +9,8 @@
  * handled in portions by the caller's RF_MORE loop through `sweep`. 3 x 16 replicas and a reply. */
 #define EFFECTS_PER_EVENT (3u * RF_REPLICAS_MAX + 4u)
 
+#define CLOCK_WAIT_MS 10u /* how often to look whether time has caught up with the clock */
+
 /* Ids: shard (8) | service flag (1) | attempt (7) | slot (16) | generation (32). */
 #define ID_SERVICE (1u << 8)
 #define CEILING_TAG(shard) ((uint64_t)(shard) | UINT64_C(0xffffffffffff0000))
@@ -222,6 +224,8 @@ static struct rf_slot *slot_acquire(struct rf_shard *shard)
     slot->state = RF_SLOT_RUNNING;
     slot->attempt = 0;
     slot->acks = 0;
+    slot->refusals = 0;
+    slot->newest_hlc = 0;
     slot->superseded = false;
     slot->sent = false;
     slot->deadline_us = shard->now.mono_us + shard->config.request_timeout_us;
@@ -523,33 +527,37 @@ static void on_message(struct rf_shard *shard, const struct rf_message *message)
     }
 }
 
-/* The clock's ceiling is durable: writes that waited for it go on. False: effects are full, call
- * again. */
-static bool ceiling_stored(struct rf_shard *shard, enum rf_store_status status)
+/* Writes that waited for the clock go on, when its ceiling is durable or time has caught up. */
+static void resume_clock_waits(struct rf_shard *shard)
 {
-    if (shard->clock.asked != 0) {
-        rf_hlc_durable(&shard->clock, status == RF_STORE_STORED);
-    }
     uint32_t next = RF_NO_SLOT;
-    for (uint32_t i = shard->oldest; i != RF_NO_SLOT; i = next) {
+    bool     was_waiting = shard->clock_waits;
+    shard->clock_waits = false;
+    for (uint32_t i = shard->oldest; was_waiting && i != RF_NO_SLOT; i = next) {
         struct rf_slot *slot = &shard->slots[i];
         next = slot->next;
         if (slot->state != RF_SLOT_WAIT_CLOCK) {
             continue;
         }
         if (shard->out->max - shard->out->n < EFFECTS_PER_EVENT) {
-            return false;
+            shard->clock_waits = true; /* the next step goes on */
+            return;
         }
         slot->state = RF_SLOT_RUNNING;
         rf_write_start(shard, slot);
+        if (slot->state == RF_SLOT_WAIT_CLOCK) {
+            return; /* no stamp for it, nor for those behind it */
+        }
     }
-    return true;
 }
 
 static bool on_stored(struct rf_shard *shard, const struct rf_store_done *done)
 {
     if (done->tag == CEILING_TAG(shard->config.shard)) {
-        return ceiling_stored(shard, done->status);
+        if (shard->clock.asked != 0) {
+            rf_hlc_durable(&shard->clock, shard->now.wall_ms, done->status == RF_STORE_STORED);
+        }
+        return true;
     }
     if (done->tag == HINT_TAG(shard->config.shard)) {
         return true;
@@ -635,6 +643,20 @@ static void raise_ceiling(struct rf_shard *shard)
     };
 }
 
+static uint64_t next_wake_us(const struct rf_shard *shard)
+{
+    uint64_t check_ms = rf_hlc_check_after_ms(&shard->clock, shard->now.wall_ms);
+    uint64_t wake_us = UINT64_MAX;
+    check_ms = shard->clock_waits && shard->clock.asked == 0 ? CLOCK_WAIT_MS : check_ms;
+    if (check_ms != 0) {
+        wake_us = shard->now.mono_us + check_ms * 1000;
+    }
+    if (shard->oldest != RF_NO_SLOT && shard->slots[shard->oldest].deadline_us < wake_us) {
+        wake_us = shard->slots[shard->oldest].deadline_us;
+    }
+    return wake_us;
+}
+
 struct rf_result rf_shard_step(struct rf_shard *shard, const struct rf_event *events,
                                uint32_t n_events, struct rf_effects *ret_effects)
 {
@@ -653,13 +675,10 @@ struct rf_result rf_shard_step(struct rf_shard *shard, const struct rf_event *ev
         full = !handle(shard, &events[i]);
         ret_effects->consumed += !full;
     }
+    resume_clock_waits(shard);
     expire_requests(shard);
     raise_ceiling(shard);
-    uint64_t wake = shard->now.mono_us + RF_HLC_AHEAD_MS * 1000 / 4;
-    if (shard->oldest != RF_NO_SLOT && shard->slots[shard->oldest].deadline_us < wake) {
-        wake = shard->slots[shard->oldest].deadline_us;
-    }
-    ret_effects->wake_at_us = wake;
+    ret_effects->wake_at_us = next_wake_us(shard);
     shard->out = NULL;
     return rf_result(full ? RF_MORE : RF_OK);
 }

@@ -9,7 +9,6 @@
 
 #define RF_SHARD_MAGIC 0x53485244u
 #define RF_NO_SLOT UINT32_MAX
-#define RF_RESTAMPS_MAX 8u /* a write that keeps meeting newer versions gives up */
 
 enum rf_slot_state {
     RF_SLOT_FREE,
@@ -23,6 +22,7 @@ enum rf_replica_state {
     RF_REPLICA_UNASKED, /* eventual read: a further choice */
     RF_REPLICA_ASKED,
     RF_REPLICA_OK,        /* write: acknowledged; read: answered, row is set */
+    RF_REPLICA_NEWER,     /* write: refused, it knows a newer version */
     RF_REPLICA_FAILED,    /* refused, cannot say, or its link broke */
     RF_REPLICA_REPAIRING, /* read: answered stale, repair sent */
     RF_REPLICA_REPAIRED,
@@ -41,10 +41,16 @@ struct rf_replica {
 struct rf_slot {
     uint32_t                generation; /* part of the id; an answer to a former user is ignored */
     uint8_t                 state;      /* enum rf_slot_state */
+<<<<<<< HEAD
     uint8_t                 attempt;    /* write: +1 at each restamp; read: +1 at each new winner for repairs */
+=======
+    uint8_t                 attempt;    /* of a write: +1 when it was stamped again */
+>>>>>>> main
     uint8_t                 n;          /* replicas */
     uint8_t                 needed;
     uint8_t                 acks;
+    uint8_t                 refusals;   /* of a write: replicas that know a newer version … */
+    uint64_t                newest_hlc; /* … and the newest of those */
     bool                    superseded;
     bool                    sent; /* a write that some replica may have stored */
     struct rf_client_op     op; /* row holds a blob reference */
@@ -76,6 +82,7 @@ struct rf_shard {
     uint32_t               magic;
     struct rf_shard_config config;
     struct rf_hlc          clock;
+    bool                   clock_waits; /* some slot may be in WAIT_CLOCK */
     struct rf_rng          rng;
     struct rf_time         now;
     struct rf_view        *view;

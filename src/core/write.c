@@ -38,17 +38,22 @@ void rf_write_start(struct rf_shard *shard, struct rf_slot *slot)
 {
     if (!stamp(shard, slot)) {
         slot->state = RF_SLOT_WAIT_CLOCK;
+        shard->clock_waits = true;
         return;
     }
-    /* A client-stamped write is the same write wherever it is retried: it merges, never refused. */
-    enum rf_apply_mode mode =
-        slot->op.timestamp_ms != 0 ? RF_APPLY_MERGE : RF_APPLY_REFUSE_IF_NEWER;
+    /* A client-stamped write is the same write wherever it is retried: it merges, never refused.
+     * Nor is a write refused twice: see restamp. */
+    enum rf_apply_mode mode = slot->op.timestamp_ms != 0 || slot->attempt != 0
+                                  ? RF_APPLY_MERGE
+                                  : RF_APPLY_REFUSE_IF_NEWER;
     slot->acks = 0;
+    slot->refusals = 0;
     slot->sent = true;
     for (uint32_t r = 0; r < slot->n; r++) {
         struct rf_replica *replica = &slot->replicas[r];
         if (replica->state != RF_REPLICA_DOWN) {
             replica->state = RF_REPLICA_ASKED;
+            replica->refused = false;
             rf_ask_write(shard, slot, replica, &slot->op.row, mode);
         }
     }
@@ -64,22 +69,44 @@ static bool all_answered(const struct rf_slot *slot)
     return true;
 }
 
-/* Some replica knows a newer version: stamp above it and try again, so that an acknowledged write
- * is never silently older than one acknowledged before it began (D7). */
-static void restamp(struct rf_shard *shard, struct rf_slot *slot, const struct rf_version *newer)
+/* Replicas know newer versions: stamp above them and send again, so that an acknowledged write is
+ * never silently older than one acknowledged before it began (D7).
+ *
+ * It waits until N - W + 1 replicas have said what they know, because any such set meets every set
+ * of W: the new stamp is above all that was acknowledged before this write began. Whatever newer
+ * version a replica meets after that is concurrent with this write and may win, so the second
+ * attempt is not refused again. Were it, two coordinators that each store their own stamp first
+ * could overtake each other for ever. With 2W <= N there is no such promise, and one voice does. */
+static void restamp(struct rf_shard *shard, struct rf_slot *slot)
 {
     shard->stats.restamps++;
-    if (newer->hlc > shard->clock.last) {
-        rf_hlc_observe(&shard->clock, newer->hlc, shard->now.wall_ms);
+    if (slot->newest_hlc > shard->clock.last) {
+        rf_hlc_observe(&shard->clock, slot->newest_hlc, shard->now.wall_ms);
     }
-    slot->attempt++;
-    if (slot->attempt > RF_RESTAMPS_MAX || newer->hlc > shard->clock.last) {
-        /* The newer version is further ahead than a clock may be: this node cannot write above it. */
+    if (slot->newest_hlc > shard->clock.last) {
+        /* Further ahead than a clock may be: this node cannot write above it. What the first
+         * attempt has stored somewhere stays there. */
         rf_slot_reply(shard, slot, RF_CLOCK_OFFSET, NULL);
+        struct rf_effect *effect = &shard->out->list[shard->out->n - 1];
+        effect->as.reply.outcome_unknown = slot->acks != 0 || !all_answered(slot);
         rf_slot_release(shard, slot);
         return;
     }
+    slot->attempt++;
     rf_write_start(shard, slot);
+}
+
+static bool must_restamp(const struct rf_slot *slot)
+{
+    uint32_t quorum = slot->table->write_quorum;
+    uint32_t voices = 2 * quorum > slot->n ? slot->n - quorum + 1 : 1;
+    return slot->state == RF_SLOT_RUNNING && slot->refusals != 0 &&
+           (uint32_t)slot->acks + slot->refusals >= voices;
+}
+
+static bool enough(const struct rf_slot *slot)
+{
+    return slot->acks >= slot->needed;
 }
 
 /* Who keeps a hint: the next live member on the ring walk behind the replicas, a different one for
@@ -117,7 +144,7 @@ static void hint_missing(struct rf_shard *shard, struct rf_slot *slot)
 
 static void finish_if_over(struct rf_shard *shard, struct rf_slot *slot)
 {
-    if (slot->state == RF_SLOT_RUNNING && slot->acks >= slot->needed) {
+    if (slot->state == RF_SLOT_RUNNING && enough(slot)) {
         struct rf_row told = {.version = slot->op.row.version,
                               .expiry_ms = slot->op.row.expiry_ms,
                               .flags = slot->op.row.flags};
@@ -136,18 +163,29 @@ static void finish_if_over(struct rf_shard *shard, struct rf_slot *slot)
 void rf_write_answer(struct rf_shard *shard, struct rf_slot *slot, struct rf_replica *replica,
                      enum rf_store_status status, const struct rf_row *row)
 {
-    if (status == RF_STORE_NEWER && slot->state == RF_SLOT_RUNNING) {
-        restamp(shard, slot, &row->version);
-        return;
-    }
     /* After the answer, a replica with something newer has what it needs. */
+<<<<<<< HEAD
     bool ok = status == RF_STORE_STORED || status == RF_STORE_NEWER;
     replica->state = ok ? RF_REPLICA_OK : RF_REPLICA_FAILED;
     /* Full: its range waits for repair. Starting or overloaded: a hint brings it up to date. */
     replica->refused = status == RF_STORE_FULL;
+=======
+    bool newer = status == RF_STORE_NEWER && slot->state == RF_SLOT_RUNNING;
+    bool ok = status == RF_STORE_STORED || (status == RF_STORE_NEWER && !newer);
+    replica->state = (uint8_t)(ok ? RF_REPLICA_OK : newer ? RF_REPLICA_NEWER : RF_REPLICA_FAILED);
+    replica->refused = !ok;
+>>>>>>> main
     slot->acks = (uint8_t)(slot->acks + ok);
-    if (ok && row->version.hlc > slot->op.row.version.hlc) {
+    slot->refusals = (uint8_t)(slot->refusals + newer);
+    if (newer && row->version.hlc > slot->newest_hlc) {
+        slot->newest_hlc = row->version.hlc;
+    }
+    if (ok && slot->op.timestamp_ms != 0 && row->version.hlc > slot->op.row.version.hlc) {
         slot->superseded = true;
+    }
+    if (!enough(slot) && must_restamp(slot)) {
+        restamp(shard, slot);
+        return;
     }
     finish_if_over(shard, slot);
 }

@@ -8,6 +8,7 @@
 
 #include "base/assert.h"
 #include "base/mem.h"
+#include "io/clock.h"
 #include "io/tls.h"
 
 #define CONN_MAGIC 0x434f4e4eu
@@ -53,12 +54,25 @@ static void flush_conn(struct rf_conn *conn);
 static void on_prepare(uv_prepare_t *handle)
 {
     struct rf_loop *loop = handle->data;
+    if (loop->on_turn != NULL) {
+        loop->on_turn(loop->turn_user);
+    }
     while (loop->dirty != NULL) {
         struct rf_conn *conn = loop->dirty;
         loop->dirty = conn->next_dirty;
         conn->dirty = false;
         flush_conn(conn);
     }
+    loop->now_known = false; /* the loop may sleep now */
+}
+
+struct rf_time rf_loop_now(struct rf_loop *loop)
+{
+    if (!loop->now_known) {
+        loop->now = rf_clock_now();
+        loop->now_known = true;
+    }
+    return loop->now;
 }
 
 struct rf_result rf_loop_init(struct rf_loop *loop)

@@ -69,7 +69,7 @@ static void health_cluster(struct rf_exchange *exchange)
     struct rf_buf   name = {0};
     struct rf_buf   what = {0};
     struct rf_buf   body = {0};
-    struct rf_slice query = exchange->request.query;
+    struct rf_slice query = exchange->request->query;
     bool            valid = rf_ok(rf_http_query_next(&query, &name, &what)) &&
                  rf_slice_is(rf_buf_slice(&name), "for") &&
                  (rf_slice_is(rf_buf_slice(&what), "read") ||
@@ -94,10 +94,10 @@ void rf_api_health(struct rf_exchange *exchange)
     if (!only_get(exchange)) {
         return;
     }
-    if (rf_slice_is(exchange->request.path, "/health/live")) {
+    if (rf_slice_is(exchange->request->path, "/health/live")) {
         rf_buf_append_str(&body, "{\"status\":\"live\"}");
         answer_json(exchange, 200, &body);
-    } else if (rf_slice_is(exchange->request.path, "/health/ready")) {
+    } else if (rf_slice_is(exchange->request->path, "/health/ready")) {
         const char *reason = not_ready(exchange->worker);
         rf_buf_append_str(&body, reason == NULL ? "{\"status\":\"ready\""
                                                 : "{\"status\":\"not_ready\",\"reason\":");
@@ -106,7 +106,7 @@ void rf_api_health(struct rf_exchange *exchange)
         }
         rf_buf_append_str(&body, "}");
         answer_json(exchange, reason == NULL ? 200 : 503, &body);
-    } else if (rf_slice_is(exchange->request.path, "/health/cluster")) {
+    } else if (rf_slice_is(exchange->request->path, "/health/cluster")) {
         health_cluster(exchange);
     } else {
         static const char *const paths[] = {"/health/live", "/health/ready", "/health/cluster"};
@@ -277,7 +277,7 @@ static void ring_locate(struct rf_exchange *exchange)
     const struct rf_view  *view = rf_shard_view(exchange->worker->shard);
     struct rf_item_request item = {.kind = RF_CLIENT_GET};
     struct rf_buf          body = {0};
-    rf_item_parse(&item, exchange->request.query, rf_slice(NULL, 0));
+    rf_item_parse(&item, exchange->request->query, rf_slice(NULL, 0));
     const char            *name = item.table[0] == 0 ? "default" : item.table;
     const struct rf_table *table = view == NULL ? NULL : rf_view_table(view, rf_slice_str(name));
     if (item.rc != RF_OK || item.errors.size != 0) {
@@ -366,7 +366,7 @@ static const struct admin_route admin_routes[] = {
 
 static void audit(const struct rf_exchange *exchange)
 {
-    struct rf_slice path = exchange->request.path;
+    struct rf_slice path = exchange->request->path;
     if (exchange->method != RF_HTTP_GET && exchange->method != RF_HTTP_HEAD) {
         rf_log(RF_LOG_INFO, "admin_call", "principal=\"%s\" path=\"%.*s\"", exchange->principal,
                (int)(path.size < 200 ? path.size : 200), (const char *)path.data);
@@ -382,7 +382,7 @@ void rf_api_admin(struct rf_exchange *exchange)
     audit(exchange);
     for (size_t i = 0; i < N_ADMIN_ROUTES; i++) {
         paths[i] = admin_routes[i].path;
-        if (rf_slice_is(exchange->request.path, paths[i])) {
+        if (rf_slice_is(exchange->request->path, paths[i])) {
             if (!admin_routes[i].get || only_get(exchange)) {
                 admin_routes[i].handler(exchange);
             }

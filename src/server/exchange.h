@@ -14,14 +14,14 @@ struct rf_exchange {
     struct rf_worker      *worker;
     struct rf_http_conn   *conn; /* NULL when the client is gone */
     struct rf_exchange    *next; /* on its connection, in order */
-    struct rf_http_request request; /* slices are valid only inside the handler's first call */
+    const struct rf_http_request *request; /* valid only inside the handler's first call */
     struct rf_slice        body;    /* ditto */
     enum rf_http_method    method;
     bool                   keep_alive;
     bool                   done;
-    char                   request_id[24];
+    uint64_t               number;  /* of the thread's requests: makes the request id */
     const char            *principal; /* token id, after rf_exchange_authorize */
-    struct rf_buf          response;  /* the whole response, when done */
+    struct rf_buf          response;  /* the whole response, when it waits for others */
     /* Item requests, until the reply comes. */
     enum rf_client_kind kind;
     struct rf_row       key; /* holds a blob reference */

@@ -107,7 +107,7 @@ void rf_thread_wake_at(struct rf_thread *thread, uint64_t at_us)
     if (at_us >= thread->timer_at_us) {
         return;
     }
-    uint64_t now_us = rf_clock_now().mono_us;
+    uint64_t now_us = rf_loop_now(&thread->loop).mono_us;
     uint64_t wait_ms = at_us <= now_us ? 0 : (at_us - now_us + 999) / 1000;
     thread->timer_at_us = at_us;
     uv_update_time(&thread->loop.uv);

@@ -22,7 +22,6 @@ struct rf_worker {
     struct rf_shard      *shard;
     struct rf_store      *store;
     struct rf_event_queue queue;
-    bool                  running; /* inside rf_worker_run */
     struct rf_effect     *effects;
     /* The log thread. */
     uv_thread_t   log_thread;
@@ -38,6 +37,7 @@ struct rf_worker {
     uint32_t             n_http_conns;
     uv_timer_t           sweep;
     uint64_t             request_number;
+    struct rf_buf        body; /* scratch: of the response that is being made */
     /* Peers. */
     uv_tcp_t         peer_listener;
     SSL_CTX         *peer_server;
@@ -58,7 +58,8 @@ RF_CHECKED struct rf_result rf_worker_init(struct rf_worker *worker, struct rf_s
 RF_CHECKED struct rf_result rf_worker_start(struct rf_worker *worker);
 void rf_worker_fini(struct rf_worker *worker); /* after the thread has ended */
 
-/* Queues an event with the time of now (references pass over) and runs the machine. */
+/* Queues an event with the time of now (references pass over); the machine runs at the end of the
+ * loop's turn. */
 void rf_worker_event(struct rf_worker *worker, struct rf_event *event);
 
 /* Renews the copy of this thread's counters. Thread: the worker's. */
