@@ -472,8 +472,9 @@ static bool link_broke(struct rf_shard *shard, uint64_t node)
         struct rf_slot    *slot = &shard->slots[i];
         struct rf_replica *replica = rf_slot_replica(slot, node);
         next = slot->next;
-        if (replica == NULL || (replica->state != RF_REPLICA_ASKED &&
-                                replica->state != RF_REPLICA_REPAIRING)) {
+        bool waits = replica != NULL && (replica->state == RF_REPLICA_ASKED ||
+                                         replica->state == RF_REPLICA_REPAIRING);
+        if (!waits || slot->state == RF_SLOT_WAIT_CLOCK) {
             continue;
         }
         if (shard->out->max - shard->out->n < EFFECTS_PER_EVENT) {

@@ -41,11 +41,7 @@ struct rf_replica {
 struct rf_slot {
     uint32_t                generation; /* part of the id; an answer to a former user is ignored */
     uint8_t                 state;      /* enum rf_slot_state */
-<<<<<<< HEAD
-    uint8_t                 attempt;    /* write: +1 at each restamp; read: +1 at each new winner for repairs */
-=======
-    uint8_t                 attempt;    /* of a write: +1 when it was stamped again */
->>>>>>> main
+    uint8_t                 attempt;    /* +1 when a write is stamped again, a read's winner changes */
     uint8_t                 n;          /* replicas */
     uint8_t                 needed;
     uint8_t                 acks;

@@ -69,6 +69,19 @@ static bool all_answered(const struct rf_slot *slot)
     return true;
 }
 
+/* Only a replica that refused has surely not stored it; one whose link broke may have. */
+static bool may_be_stored(const struct rf_slot *slot)
+{
+    for (uint32_t r = 0; r < slot->n; r++) {
+        const struct rf_replica *replica = &slot->replicas[r];
+        if (replica->state != RF_REPLICA_NEWER && replica->state != RF_REPLICA_DOWN &&
+            !replica->refused) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* Replicas know newer versions: stamp above them and send again, so that an acknowledged write is
  * never silently older than one acknowledged before it began (D7).
  *
@@ -88,7 +101,7 @@ static void restamp(struct rf_shard *shard, struct rf_slot *slot)
          * attempt has stored somewhere stays there. */
         rf_slot_reply(shard, slot, RF_CLOCK_OFFSET, NULL);
         struct rf_effect *effect = &shard->out->list[shard->out->n - 1];
-        effect->as.reply.outcome_unknown = slot->acks != 0 || !all_answered(slot);
+        effect->as.reply.outcome_unknown = may_be_stored(slot);
         rf_slot_release(shard, slot);
         return;
     }
@@ -135,7 +148,8 @@ static void hint_missing(struct rf_shard *shard, struct rf_slot *slot)
     uint32_t n_hints = 0;
     for (uint32_t r = 0; slot->acks != 0 && r < slot->n; r++) {
         const struct rf_replica *replica = &slot->replicas[r];
-        if (replica->state != RF_REPLICA_OK && !replica->refused) {
+        bool has_it = replica->state == RF_REPLICA_OK || replica->state == RF_REPLICA_NEWER;
+        if (!has_it && !replica->refused) {
             rf_send_hint(shard, slot, stand_in(shard, slot, n_hints), replica->node);
             n_hints++;
         }
@@ -164,17 +178,11 @@ void rf_write_answer(struct rf_shard *shard, struct rf_slot *slot, struct rf_rep
                      enum rf_store_status status, const struct rf_row *row)
 {
     /* After the answer, a replica with something newer has what it needs. */
-<<<<<<< HEAD
-    bool ok = status == RF_STORE_STORED || status == RF_STORE_NEWER;
-    replica->state = ok ? RF_REPLICA_OK : RF_REPLICA_FAILED;
-    /* Full: its range waits for repair. Starting or overloaded: a hint brings it up to date. */
-    replica->refused = status == RF_STORE_FULL;
-=======
     bool newer = status == RF_STORE_NEWER && slot->state == RF_SLOT_RUNNING;
     bool ok = status == RF_STORE_STORED || (status == RF_STORE_NEWER && !newer);
     replica->state = (uint8_t)(ok ? RF_REPLICA_OK : newer ? RF_REPLICA_NEWER : RF_REPLICA_FAILED);
-    replica->refused = !ok;
->>>>>>> main
+    /* Full: its range waits for repair. Starting or overloaded: a hint brings it up to date. */
+    replica->refused = status == RF_STORE_FULL;
     slot->acks = (uint8_t)(slot->acks + ok);
     slot->refusals = (uint8_t)(slot->refusals + newer);
     if (newer && row->version.hlc > slot->newest_hlc) {

@@ -276,7 +276,9 @@ static void consume(struct rf_sim_machine *state, uint32_t n)
     for (uint32_t i = 0; i < n; i++) {
         rf_sim_drop_event(&state->queue[i]);
     }
-    memmove(state->queue, state->queue + n, sizeof(*state->queue) * (state->n - n));
+    if (n != 0 && n != state->n) {
+        memmove(state->queue, state->queue + n, sizeof(*state->queue) * (state->n - n));
+    }
     state->n -= n;
 }
 
