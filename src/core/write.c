@@ -148,8 +148,8 @@ static void hint_missing(struct rf_shard *shard, struct rf_slot *slot)
     uint32_t n_hints = 0;
     for (uint32_t r = 0; slot->acks != 0 && r < slot->n; r++) {
         const struct rf_replica *replica = &slot->replicas[r];
-        bool has_it = replica->state == RF_REPLICA_OK || replica->state == RF_REPLICA_NEWER;
-        if (!has_it && !replica->refused) {
+        bool got_it = replica->state == RF_REPLICA_OK || replica->state == RF_REPLICA_NEWER;
+        if (!got_it && !replica->refused) {
             rf_send_hint(shard, slot, stand_in(shard, slot, n_hints), replica->node);
             n_hints++;
         }
