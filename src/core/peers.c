@@ -120,6 +120,10 @@ void rf_hedge_plan(struct rf_shard *shard, const struct rf_slot *slot,
     if (shard->n_hedges == shard->config.max_requests) {
         return;
     }
+    /* A peer that is always slow must not have its slowness waited for: an eighth of the time that
+     * the client waits leaves room for every other replica. */
+    uint64_t most_us = shard->config.request_timeout_us / 8;
+    wait_us = wait_us > most_us ? most_us : wait_us;
     wait_us = wait_us < HEDGE_MIN_US ? HEDGE_MIN_US : wait_us;
     uint32_t at = shard->n_hedges++;
     shard->hedges[at] =

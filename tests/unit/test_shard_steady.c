@@ -7,7 +7,8 @@
 #include "base/mem.h"
 #include "core/shard.h"
 
-#define TABLE 99u
+#define TABLE 99u      /* on all three nodes */
+#define TABLE_OF_TWO 100u
 #define N 3u
 #define QUEUE_MAX 64u
 #define VALUE_SIZE 200u
@@ -29,7 +30,9 @@ struct bench {
     uint32_t         first, n;
     struct rf_effect list[RF_EFFECTS_MIN];
     struct rf_reply  last;
+    uint8_t          last_first_byte; /* of its value */
     uint32_t         n_replies;
+    uint64_t         table; /* that clients use */
     uint64_t         reads_sent[N], digests_answered, full_answered;
 };
 
@@ -78,7 +81,7 @@ static void store(struct bench *bench, uint32_t node, const struct rf_store_op *
         event.as.stored.status = found ? RF_STORE_FOUND : RF_STORE_ABSENT;
         event.as.stored.row = bench->nodes[node].row;
         rf_blob_take(event.as.stored.row.blob);
-    } else if (op->table == TABLE && rf_row_compare(&op->row, &bench->nodes[node].row) > 0) {
+    } else if (op->table >= TABLE && rf_row_compare(&op->row, &bench->nodes[node].row) > 0) {
         bench->nodes[node].row = op->row;
         bench->nodes[node].row.key = rf_slice(bench->value->data, 1);
         bench->nodes[node].row.value = rf_slice(bench->value->data + 1, VALUE_SIZE);
@@ -121,6 +124,8 @@ static void carry_out(struct bench *bench, uint32_t node, const struct rf_effect
     case RF_FX_REPLY:
         bench->n_replies++;
         bench->last = effect->as.reply;
+        bench->last_first_byte =
+            effect->as.reply.row.value.size == 0 ? 0 : effect->as.reply.row.value.data[0];
         rf_blob_drop(effect->as.reply.row.blob);
         break;
     case RF_FX_SEND_ADDR:
@@ -162,7 +167,7 @@ static void client(struct bench *bench, uint32_t node, enum rf_client_kind kind,
 {
     struct rf_event event = {.kind = RF_EV_CLIENT};
     bool            put = kind == RF_CLIENT_PUT;
-    event.as.client = (struct rf_client_op){.kind = kind, .strong = strong, .table = TABLE};
+    event.as.client = (struct rf_client_op){.kind = kind, .strong = strong, .table = bench->table};
     event.as.client.row.key = rf_slice(bench->value->data, 1);
     event.as.client.row.value = rf_slice(bench->value->data + 1, put ? VALUE_SIZE : 0);
     event.as.client.row.blob = bench->value;
@@ -185,11 +190,16 @@ static int set_up(void **state)
 {
     static struct bench bench;
     struct rf_member    members[N] = {0};
-    struct rf_table     table = {.id = TABLE, .name = "default", .n = N, .write_quorum = 2,
-                                 .read_quorum = 2, .read_repair_confirm = true,
-                                 .placement = &placement};
+    struct rf_table     tables[2] = {{.id = TABLE, .name = "default", .n = N, .write_quorum = 2,
+                                      .read_quorum = 2, .read_repair_confirm = true,
+                                      .placement = &placement}};
     struct rf_ring     *ring = NULL;
+    tables[1] = tables[0];
+    tables[1].id = TABLE_OF_TWO;
+    tables[1].name[0] = 'e';
+    tables[1].n = 2;
     memset(&bench, 0, sizeof(bench));
+    bench.table = TABLE;
     bench.now = (struct rf_time){.mono_us = 1000000, .wall_ms = 1750000000000};
     bench.value = rf_blob_new(1 + VALUE_SIZE);
     for (uint32_t i = 0; i < N; i++) {
@@ -197,7 +207,7 @@ static int set_up(void **state)
         members[i].name[0] = (char)('a' + i);
     }
     assert_rc_ok(rf_ring_build(members, N, 7, &ring));
-    assert_rc_ok(rf_view_build(ring, &table, 1, &host, &bench.view));
+    assert_rc_ok(rf_view_build(ring, tables, 2, &host, &bench.view));
     rf_ring_drop(ring);
     for (uint32_t i = 0; i < N; i++) {
         struct rf_shard_config config = {.node = node_id(i), .max_requests = 16,
@@ -295,12 +305,80 @@ static void a_local_replica_answers_alone(void **state)
     assert_int_equal(0, rf_shard_stats(bench->nodes[2].shard).hedges);
 }
 
+/* The node that has no copy in the table of two. */
+static uint32_t outsider(const struct bench *bench)
+{
+    const struct rf_table *table = rf_view_table_by_id(bench->view, TABLE_OF_TWO);
+    struct rf_slice        key = rf_slice(bench->value->data, 1);
+    const uint16_t        *replicas =
+        rf_view_replicas(bench->view, table, rf_ring_token(bench->view->ring->seed, key));
+    return 3u - replicas[0] - replicas[1]; /* members a, b, c are nodes 0, 1, 2 */
+}
+
+/* Goal: S66, an eventual read asks one replica, and a second one when that is slow; D12. Method: a
+ * coordinator without a copy; the replica that it asks first is silent. */
+static void a_slow_replica_is_hedged(void **state)
+{
+    struct bench *bench = *state;
+    uint32_t      node = outsider(bench);
+    bench->table = TABLE_OF_TWO;
+    client(bench, node, RF_CLIENT_PUT, true);
+    assert_int_equal(RF_OK, bench->last.rc);
+    uint32_t replies = bench->n_replies;
+    uint32_t one = (node + 1) % N;
+    uint32_t other = (node + 2) % N;
+    for (uint32_t i = 0; i < 50; i++) { /* both are asked sooner or later */
+        memset(bench->reads_sent, 0, sizeof(bench->reads_sent));
+        bench->nodes[one].silent = true;
+        client(bench, node, RF_CLIENT_GET, false);
+        assert_int_equal(1, bench->reads_sent[one] + bench->reads_sent[other]);
+        bool slow = bench->reads_sent[one] == 1;
+        assert_int_equal(replies + (slow ? 0 : 1), bench->n_replies);
+        advance(bench, 250000);
+        assert_int_equal(++replies, bench->n_replies);
+        assert_int_equal(RF_OK, bench->last.rc);
+        assert_int_equal(1, bench->reads_sent[other]);
+    }
+    assert_true(rf_shard_stats(bench->nodes[node].shard).hedges >= 1);
+    assert_true(rf_shard_stats(bench->nodes[node].shard).hedges < 10); /* it learns who is slow */
+    assert_int_equal(0, rf_shard_stats(bench->nodes[node].shard).timeouts);
+}
+
+/* Goal: D7 under D11, one version with two values (client-stamped writes): the larger bytes win,
+ * which no digest can tell. Method: two replicas with such rows, the coordinator has none. */
+static void equal_versions_are_compared_whole(void **state)
+{
+    struct bench   *bench = *state;
+    struct rf_blob *blobs[2];
+    for (uint32_t i = 0; i < 2; i++) {
+        blobs[i] = rf_blob_new(VALUE_SIZE);
+        memset(blobs[i]->data, (int)('a' + i), VALUE_SIZE);
+        bench->nodes[i + 1].row =
+            (struct rf_row){.version = {rf_hlc_make(1749999999999, 0), 0},
+                            .key = rf_slice(bench->value->data, 1),
+                            .value = rf_slice(blobs[i]->data, VALUE_SIZE),
+                            .blob = blobs[i]};
+    }
+    client(bench, 0, RF_CLIENT_GET, true);
+    assert_int_equal(RF_OK, bench->last.rc);
+    assert_int_equal(2, rf_shard_stats(bench->nodes[0].shard).fetches);
+    assert_int_equal('b', bench->last_first_byte);
+    advance(bench, 3000000);
+    for (uint32_t i = 0; i < 2; i++) {
+        assert_int_equal(1, blobs[i]->refs);
+        rf_blob_drop(blobs[i]);
+        bench->nodes[i + 1].row = (struct rf_row){0};
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(steady_state_allocates_nothing, set_up, tear_down),
         cmocka_unit_test_setup_teardown(strong_reads_move_digests, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_digest_that_wins_is_fetched, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_slow_replica_is_hedged, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(equal_versions_are_compared_whole, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_local_replica_answers_alone, set_up, tear_down),
     };
     return cmocka_run_group_tests_name("shard_steady", tests, NULL, NULL);
