@@ -86,6 +86,7 @@ static bool open_engine(struct rf_server *server)
         .memtable_max = (uint64_t)config->storage.memtable_bytes,
         .memtable_total_max = (uint64_t)config->storage.memtable_total_bytes,
         .wal_max = (uint64_t)config->storage.wal_max_bytes,
+        .disk_reserve = (uint32_t)config->storage.disk_reserve,
     };
     if (!rf_ok(rf_engine_open(&engine, &server->engine, &error))) {
         rf_log(RF_LOG_ERROR, "storage_failed", "text=\"%s\"", error.text);

@@ -28,9 +28,8 @@ static void log_main(void *argument)
 
 static void kick_log(struct rf_worker *worker)
 {
-    /* After log_stop there is no log thread any more: what still comes in is never acknowledged. */
-    if (!worker->log_busy && !atomic_load(&worker->log_stop) &&
-        rf_store_log_begin(worker->store)) {
+    /* While connections are taken apart events still come; the log thread has ended by then. */
+    if (!worker->log_busy && !atomic_load(&worker->log_stop) && rf_store_log_begin(worker->store)) {
         worker->log_busy = true;
         uv_sem_post(&worker->log_work);
     }
@@ -394,6 +393,7 @@ static void worker_main(void *argument)
     /* The machine has run for the last time. What the store has taken in goes to disk before the
      * thread ends; turns of the loop from here on only carry that out. */
     worker->base.loop.on_turn = NULL;
+    rf_background_finish(worker);
     while (worker->log_busy || rf_store_log_begin(worker->store)) {
         if (!worker->log_busy) {
             rf_store_log_run(worker->store);
@@ -402,7 +402,6 @@ static void worker_main(void *argument)
             uv_run(&worker->base.loop.uv, UV_RUN_ONCE);
         }
     }
-    rf_background_finish(worker);
     atomic_store(&worker->log_stop, true);
     uv_sem_post(&worker->log_work);
     uv_thread_join(&worker->log_thread);

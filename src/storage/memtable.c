@@ -92,6 +92,7 @@ static struct rf_result insert_cell(struct rf_memtable *table, uint64_t token,
     if (cell == NULL || key.data == NULL || (value.data == NULL && value.size != 0)) {
         return rf_result(RF_NO_MEMORY);
     }
+    rf_assert(height >= 1 && height <= LEVELS);
     for (; table->levels < height; table->levels++) {
         links[table->levels] = &table->head[table->levels];
     }
@@ -111,6 +112,7 @@ struct rf_result rf_memtable_put(struct rf_memtable *table, uint64_t token,
                                  const struct rf_row *row, uint64_t seq)
 {
     rf_assert(table->magic == MEMTABLE_MAGIC);
+    rf_assert(row->key.size >= 1);
     struct cell **links[LEVELS];
     struct cell  *cell = find_links(table, token, row->key, links);
     if (cell == NULL || cell->token != token || !rf_slice_eq(cell->row.key, row->key)) {
