@@ -53,7 +53,7 @@ static bool load_config(struct rf_server *server, const char *path)
         load_hash_secret(server, &problems);
         server->auth.open = server->config.auth.none;
         if (!server->auth.open) {
-            (void)rf_auth_load(server->config.auth.tokens_file, &server->auth, &problems).rc;
+            (void)rf_tokens_load(server->config.auth.tokens_file, &server->auth.tokens, &problems).rc;
         }
     }
     bool fine = problems.count == 0;

@@ -21,14 +21,16 @@ static void log_main(void *argument)
             return;
         }
         rf_store_log_run(worker->store);
+        atomic_store_explicit(&worker->log_ended, true, memory_order_release);
         uv_async_send(&worker->log_done);
     }
 }
 
 static void kick_log(struct rf_worker *worker)
 {
-    /* While connections are taken apart events still come; the log thread has ended by then. */
-    if (!worker->log_busy && !atomic_load(&worker->log_stop) && rf_store_log_begin(worker->store)) {
+    /* After log_stop there is no log thread any more: what still comes in is never acknowledged. */
+    if (!worker->log_busy && !atomic_load(&worker->log_stop) &&
+        rf_store_log_begin(worker->store)) {
         worker->log_busy = true;
         uv_sem_post(&worker->log_work);
     }
@@ -64,7 +66,9 @@ static void on_log_done(uv_async_t *handle)
     struct rf_worker    *worker = handle->data;
     struct rf_store_done done[64];
     uint32_t             n = 0;
-    if (!worker->log_busy) {
+    /* The flag, not the wake-up, says that the run is over: wake-ups may be coalesced. */
+    if (!worker->log_busy ||
+        !atomic_exchange_explicit(&worker->log_ended, false, memory_order_acquire)) {
         return;
     }
     worker->log_busy = false;

@@ -39,6 +39,7 @@ struct rf_worker {
     uv_async_t    log_done;
     bool          log_busy;
     _Atomic bool  log_stop;
+    _Atomic bool  log_ended; /* set by the log thread: its run is over, log_done follows */
     struct rf_live live;
     /* Background jobs (background.c). */
     struct rf_work_slot slots[RF_WORK_SLOTS];
