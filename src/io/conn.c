@@ -548,11 +548,17 @@ struct rf_conn *rf_conn_accept(struct rf_loop *loop, uv_stream_t *listener, SSL_
     return conn;
 }
 
+/* uv_strerror makes up a text for codes that it does not know, 0 among them, and leaks it. */
+static const char *why_not(int status)
+{
+    return status == 0 ? "closed while connecting" : uv_strerror(status);
+}
+
 static void on_connected(uv_connect_t *request, int status)
 {
     struct rf_conn *conn = request->data;
     if (status != 0 || conn->closing) {
-        close_now(conn, uv_strerror(status));
+        close_now(conn, why_not(status));
         return;
     }
     conn->busy++;
@@ -576,7 +582,7 @@ static void on_resolved(uv_getaddrinfo_t *request, int status, struct addrinfo *
             close_now(conn, uv_strerror(rc));
         }
     } else {
-        close_now(conn, uv_strerror(status));
+        close_now(conn, why_not(status));
     }
     uv_freeaddrinfo(found);
     free_if_done(conn);

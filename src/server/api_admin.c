@@ -34,7 +34,7 @@ static const char *not_ready(struct rf_worker *worker)
     if (view == NULL || view->ring->n_owners == 0) {
         return "starting";
     }
-    if (rf_store_stats(worker->store).read_only != 0) {
+    if (rf_store_read_only(worker->store)) {
         return "read_only";
     }
     return NULL;
@@ -336,6 +336,58 @@ void rf_api_reload_reply(struct rf_exchange *exchange, bool ok, struct rf_blob *
     rf_blob_drop(body);
 }
 
+/* ---- Flush and compaction ----------------------------------------------------------------- */
+
+/* Every thread does it for its store; the answer comes when all are done. */
+static void ask_for_work(struct rf_exchange *exchange, bool compaction)
+{
+    struct rf_worker *worker = exchange->worker;
+    struct rf_mail    mail = {.kind = RF_MAIL_WORK,
+                              .as.work = {.exchange = exchange,
+                                          .from = worker->base.number,
+                                          .compaction = compaction}};
+    if (exchange->method != RF_HTTP_POST) {
+        rf_exchange_problem(exchange, RF_METHOD_NOT_ALLOWED, "POST", NULL);
+        return;
+    }
+    uint32_t n = worker->base.server->n_shards;
+    exchange->work_left = n;
+    exchange->work_rc = RF_OK;
+    for (uint32_t s = 0; s < n; s++) {
+        if (s != worker->base.number && !rf_thread_mail(&worker->base, s, &mail)) {
+            rf_api_work_reply(exchange, RF_OVERLOADED);
+        }
+    }
+    rf_background_ask(worker, &mail.as.work);
+}
+
+static void admin_flush(struct rf_exchange *exchange)
+{
+    ask_for_work(exchange, false);
+}
+
+static void admin_compactions(struct rf_exchange *exchange)
+{
+    ask_for_work(exchange, true);
+}
+
+void rf_api_work_reply(struct rf_exchange *exchange, enum rf_rc rc)
+{
+    struct rf_buf body = {0};
+    if (rc != RF_OK && exchange->work_rc == RF_OK) {
+        exchange->work_rc = rc;
+    }
+    if (--exchange->work_left != 0) {
+        return;
+    }
+    if (exchange->work_rc != RF_OK) {
+        rf_exchange_problem(exchange, exchange->work_rc, "the log of the node says more", NULL);
+        return;
+    }
+    rf_buf_append_str(&body, "{\"state\":\"done\"}");
+    answer_json(exchange, 200, &body);
+}
+
 /* ---- Dispatch ----------------------------------------------------------------------------- */
 
 static void not_yet(struct rf_exchange *exchange)
@@ -358,8 +410,8 @@ static const struct admin_route admin_routes[] = {
     {"/admin/v1/ring", true, answer_ring},
     {"/admin/v1/ring/locate", true, ring_locate},
     {"/admin/v1/config/reload", false, config_reload},
-    {"/admin/v1/flush", false, not_yet},
-    {"/admin/v1/compactions", false, not_yet},
+    {"/admin/v1/flush", false, admin_flush},
+    {"/admin/v1/compactions", false, admin_compactions},
     {"/admin/v1/repairs", false, not_yet},
 };
 #define N_ADMIN_ROUTES (sizeof(admin_routes) / sizeof(admin_routes[0]))

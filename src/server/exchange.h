@@ -22,6 +22,9 @@ struct rf_exchange {
     uint64_t               number;  /* of the thread's requests: makes the request id */
     const char            *principal; /* token id, after rf_exchange_authorize */
     struct rf_buf          response;  /* the whole response, when it waits for others */
+    /* Flush and compaction: threads that are still at it, and the first failure. */
+    uint32_t   work_left;
+    enum rf_rc work_rc;
     /* Item requests, until the reply comes. */
     enum rf_client_kind kind;
     struct rf_row       key; /* holds a blob reference */
@@ -49,6 +52,8 @@ void rf_api_item(struct rf_exchange *exchange);                           /* api
 void rf_api_item_reply(struct rf_exchange *exchange, const struct rf_reply *reply);
 void rf_api_health(struct rf_exchange *exchange);                         /* api_admin.c */
 void rf_api_admin(struct rf_exchange *exchange);
+/* One thread has done what POST flush or compactions asked for; the last one finishes. */
+void rf_api_work_reply(struct rf_exchange *exchange, enum rf_rc rc);
 /* A reload asked for by POST config/reload is over; the body's reference passes over. */
 void rf_api_reload_reply(struct rf_exchange *exchange, bool ok, struct rf_blob *body);
 void rf_api_ring(struct rf_exchange *exchange);

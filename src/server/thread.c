@@ -67,6 +67,8 @@ static void drop_mail(struct rf_mail *mail)
         rf_blob_drop(mail->as.reloaded.body);
         break;
     case RF_MAIL_RELOAD_ASK:
+    case RF_MAIL_WORK:
+    case RF_MAIL_WORKED:
     case RF_MAIL_ALIVE:
     case RF_MAIL_LINK:
     case RF_MAIL_DRAIN:

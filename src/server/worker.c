@@ -67,9 +67,9 @@ static void on_log_done(uv_async_t *handle)
         return;
     }
     worker->log_busy = false;
-    uint64_t was_read_only = rf_store_stats(worker->store).read_only;
+    bool was_read_only = rf_store_read_only(worker->store);
     rf_store_log_end(worker->store);
-    if (was_read_only == 0 && rf_store_stats(worker->store).read_only != 0) {
+    if (!was_read_only && rf_store_read_only(worker->store)) {
         rf_log(RF_LOG_ERROR, "wal_failed",
                "shard=%u text=\"the write-ahead log cannot be written; this shard acknowledges "
                "nothing any more. Check the disk, then restart the node\"",
@@ -173,6 +173,7 @@ static void run_machine(void *user)
         rf_thread_wake_at(&worker->base, effects.wake_at_us);
     }
     kick_log(worker);
+    rf_background_kick(worker);
 }
 
 void rf_worker_event(struct rf_worker *worker, struct rf_event *event)
@@ -249,6 +250,12 @@ static void on_mail(struct rf_thread *thread, struct rf_mail *mail)
     case RF_MAIL_RELOADED:
         rf_api_reload_reply(mail->as.reloaded.exchange, mail->as.reloaded.ok,
                             mail->as.reloaded.body);
+        return;
+    case RF_MAIL_WORK:
+        rf_background_ask(worker, &mail->as.work);
+        return;
+    case RF_MAIL_WORKED:
+        rf_api_work_reply(mail->as.work.exchange, mail->as.work.rc);
         return;
     case RF_MAIL_DRAIN:
         drain(worker);
@@ -388,6 +395,7 @@ static void worker_main(void *argument)
             uv_run(&worker->base.loop.uv, UV_RUN_ONCE);
         }
     }
+    rf_background_finish(worker);
     atomic_store(&worker->log_stop, true);
     uv_sem_post(&worker->log_work);
     uv_thread_join(&worker->log_thread);
