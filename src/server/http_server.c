@@ -424,6 +424,7 @@ static void on_sweep(uv_timer_t *timer)
     uint64_t             now_us = rf_clock_now().mono_us;
     struct rf_http_conn *next = NULL;
     rf_worker_publish_stats(worker);
+    rf_links_sweep(worker);
     for (struct rf_http_conn *http = worker->http_conns; http != NULL; http = next) {
         next = http->next;
         sweep_one(http, now_us);
