@@ -5,7 +5,7 @@
 
 struct rf_blob *rf_blob_new(size_t size)
 {
-    struct rf_blob *blob = rf_mem_alloc(sizeof(*blob) + size);
+    struct rf_blob *blob = rf_mem_realloc(NULL, sizeof(*blob) + size); /* not zeroed: filled next */
     if (blob != NULL) {
         blob->magic = RF_BLOB_MAGIC;
         atomic_init(&blob->refs, 1);

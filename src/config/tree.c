@@ -22,7 +22,7 @@ static void append_clean(struct rf_problems *problems, const char *text)
 static void append_line(struct rf_problems *problems, const struct rf_document *document,
                         uint32_t line, uint32_t column)
 {
-    const char *at = (const char *)document->source.data;
+    const char *at = document->source.size == 0 ? "" : (const char *)document->source.data;
     const char *end = at + document->source.size;
     for (uint32_t l = 1; l < line && at < end; l++) {
         const char *newline = memchr(at, '\n', (size_t)(end - at));

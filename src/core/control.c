@@ -15,7 +15,7 @@ static uint32_t lower_bound(const struct rf_control *control, const char *name)
     uint32_t high = control->n;
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;
-        if (strcmp(control->entries[middle].member.name, name) < 0) {
+        if (strcmp(rf_entry_member(&control->entries[middle])->name, name) < 0) {
             low = middle + 1;
         } else {
             high = middle;
@@ -27,44 +27,139 @@ static uint32_t lower_bound(const struct rf_control *control, const char *name)
 struct rf_node_entry *rf_control_by_name(struct rf_control *control, const char *name)
 {
     uint32_t at = lower_bound(control, name);
-    bool     found = at < control->n && strcmp(control->entries[at].member.name, name) == 0;
+    bool     found = at < control->n && strcmp(rf_entry_member(&control->entries[at])->name, name) == 0;
     return found ? &control->entries[at] : NULL;
+}
+
+/* ---- Indexes ------------------------------------------------------------------------------ */
+
+static void put_index(uint16_t *table, uint32_t cap, uint64_t hash, uint32_t entry)
+{
+    uint32_t at = (uint32_t)hash & (cap - 1);
+    while (table[at] != 0) {
+        at = (at + 1) & (cap - 1);
+    }
+    table[at] = (uint16_t)(entry + 1);
+}
+
+/* Node ids are random, but not in their low bits. */
+static uint64_t node_hash(uint64_t node)
+{
+    return (node >> 8) * 0x9e3779b97f4a7c15u >> 32;
+}
+
+/* Makes both hash tables anew, at most half full. False without memory. */
+static bool build_index(struct rf_control *control)
+{
+    uint32_t cap = 16;
+    while (cap < control->n * 2) {
+        cap *= 2;
+    }
+    if (cap > control->index_room) {
+        rf_mem_free(control->by_node);
+        rf_mem_free(control->by_hash);
+        control->index_room = 0;
+        control->by_node = RF_NEW_ARRAY(uint16_t, cap);
+        control->by_hash = RF_NEW_ARRAY(uint16_t, cap);
+        if (control->by_node == NULL || control->by_hash == NULL) {
+            return false;
+        }
+        control->index_room = cap;
+    }
+    memset(control->by_node, 0, sizeof(uint16_t) * cap);
+    memset(control->by_hash, 0, sizeof(uint16_t) * cap);
+    for (uint32_t i = 0; i < control->n; i++) {
+        const struct rf_shared_member *shared = control->entries[i].shared;
+        put_index(control->by_node, cap, node_hash(shared->member.node), i);
+        put_index(control->by_hash, cap, shared->name_hash, i);
+    }
+    control->index_cap = cap;
+    return true;
 }
 
 struct rf_node_entry *rf_control_by_node(struct rf_control *control, uint64_t node)
 {
-    for (uint32_t i = 0; i < control->n; i++) {
-        if (control->entries[i].member.node == node) {
-            return &control->entries[i];
+    if (control->index_cap == 0 && !build_index(control)) {
+        return NULL;
+    }
+    uint32_t mask = control->index_cap - 1;
+    for (uint32_t at = (uint32_t)node_hash(node) & mask; control->by_node[at] != 0;
+         at = (at + 1) & mask) {
+        struct rf_node_entry *entry = &control->entries[control->by_node[at] - 1];
+        if (entry->shared->member.node == node) {
+            return entry;
         }
     }
     return NULL;
 }
 
-static struct rf_node_entry *insert_entry(struct rf_control *control, const char *name)
+struct rf_node_entry *rf_control_by_name_hash(struct rf_control *control, uint64_t hash)
 {
-    if (control->n == RF_MEMBERS_MAX) {
+    if (control->index_cap == 0 && !build_index(control)) {
         return NULL;
     }
-    if (control->n == control->cap) {
-        uint32_t              cap = control->cap == 0 ? 8 : control->cap * 2;
-        struct rf_node_entry *grown =
-            rf_mem_realloc(control->entries, sizeof(struct rf_node_entry) * cap);
-        if (grown == NULL) {
-            return NULL;
+    uint32_t mask = control->index_cap - 1;
+    for (uint32_t at = (uint32_t)hash & mask; control->by_hash[at] != 0; at = (at + 1) & mask) {
+        struct rf_node_entry *entry = &control->entries[control->by_hash[at] - 1];
+        if (entry->shared->name_hash == hash) {
+            return entry;
         }
-        control->entries = grown;
-        control->cap = cap;
     }
-    uint32_t at = lower_bound(control, name);
+    return NULL;
+}
+
+/* ---- Entries ------------------------------------------------------------------------------ */
+
+/* Room for one more entry. */
+static bool grow_entries(struct rf_control *control)
+{
+    if (control->n == RF_MEMBERS_MAX) {
+        return false;
+    }
+    if (control->n < control->cap) {
+        return true;
+    }
+    uint32_t              cap = control->cap == 0 ? 8 : control->cap + control->cap / 2;
+    struct rf_node_entry *grown =
+        rf_mem_realloc(control->entries, sizeof(struct rf_node_entry) * cap);
+    if (grown == NULL) {
+        return false;
+    }
+    control->entries = grown;
+    control->cap = cap;
+    return true;
+}
+
+/* A new entry at its place by name; takes over the reference. NULL at the limit or without memory. */
+static struct rf_node_entry *insert_entry(struct rf_control       *control,
+                                          struct rf_shared_member *shared)
+{
+    if (shared == NULL || !grow_entries(control)) {
+        rf_member_pool_drop(control->pool, shared);
+        return NULL;
+    }
+    uint32_t at = lower_bound(control, shared->member.name);
     memmove(&control->entries[at + 1], &control->entries[at],
             sizeof(struct rf_node_entry) * (control->n - at));
     control->n++;
+    control->index_cap = 0;
     if (control->self != RF_NO_MEMBER && control->self >= at) {
         control->self++;
     }
-    control->entries[at] = (struct rf_node_entry){.alive = true};
+    control->entries[at] = (struct rf_node_entry){.shared = shared, .alive = true};
+    control->set_hash += shared->hash;
     return &control->entries[at];
+}
+
+/* Another version of a known member, of the same name and node; takes over the reference. */
+static void replace_member(struct rf_control *control, struct rf_node_entry *entry,
+                           struct rf_shared_member *shared)
+{
+    rf_assert(entry->shared->name_hash == shared->name_hash);
+    rf_assert(entry->shared->member.node == shared->member.node);
+    control->set_hash += shared->hash - entry->shared->hash;
+    rf_member_pool_drop(control->pool, entry->shared);
+    entry->shared = shared;
 }
 
 static void remember_recent(struct rf_control *control, uint64_t node)
@@ -88,54 +183,68 @@ static bool is_newer(const struct rf_member *a, const struct rf_member *b)
                                           : a->version > b->version;
 }
 
+/* What others know of us may be newer than what we are: state comes from the cluster, everything
+ * else from our own configuration, and the version goes above, once. */
+static struct rf_member own_member(const struct rf_control *control, const struct rf_member *told)
+{
+    struct rf_member member = control->config.self;
+    member.state = told->state;
+    member.version = told->version + 1;
+    return member;
+}
+
+static bool merge_new(struct rf_control *control, struct rf_node_entry *entry,
+                      const struct rf_member *member, uint64_t heartbeat)
+{
+    bool             own = member->node == control->config.self.node;
+    struct rf_member taken = own ? own_member(control, member) : *member;
+    bool restarted = entry == NULL || rf_entry_member(entry)->generation != taken.generation;
+    struct rf_shared_member *shared = rf_member_pool_take(control->pool, &taken);
+    if (shared == NULL) {
+        return false;
+    }
+    if (entry != NULL) {
+        replace_member(control, entry, shared);
+    } else {
+        entry = insert_entry(control, shared);
+        if (entry == NULL) {
+            return false;
+        }
+    }
+    if (own) {
+        control->self = (uint32_t)(entry - control->entries);
+    } else if (restarted) {
+        entry->heartbeat = 0;
+        rf_control_beat(control, entry, heartbeat + 1);
+    }
+    remember_recent(control, taken.node);
+    control->dirty = true;
+    return true;
+}
+
 bool rf_control_merge(struct rf_control *control, const struct rf_member *member,
                       uint64_t heartbeat)
 {
     struct rf_node_entry *entry = rf_control_by_name(control, member->name);
     bool                  own = member->node == control->config.self.node;
-    if (entry != NULL && entry->member.node != member->node) {
+    if (entry != NULL && rf_entry_member(entry)->node != member->node) {
         return false;
     }
-    if (entry != NULL && !is_newer(member, &entry->member)) {
-        if (!own && member->generation == entry->member.generation) {
+    if (own && member->generation > control->config.self.generation) {
+        return true; /* nobody but us makes our generations: a copy of our directory, or a lie */
+    }
+    if (entry != NULL && !is_newer(member, rf_entry_member(entry))) {
+        if (!own && member->generation == rf_entry_member(entry)->generation) {
             rf_control_beat(control, entry, heartbeat);
         }
         return true;
     }
-    bool restarted = entry == NULL || entry->member.generation != member->generation;
-    if (entry == NULL) {
-        entry = insert_entry(control, member->name);
-        if (entry == NULL) {
-            return false;
-        }
-    } else {
-        control->set_hash -= entry->hash;
-    }
-    entry->member = *member;
-    if (own) {
-        /* What others know of us may be older or newer than what we are: state comes from the
-         * cluster, everything else from our own configuration, and the version goes above. */
-        uint8_t  state = member->state;
-        uint64_t version = member->version;
-        entry->member = control->config.self;
-        entry->member.state = state;
-        entry->member.version = version + 1;
-        control->self = (uint32_t)(entry - control->entries);
-    }
-    entry->hash = rf_member_hash(&entry->member);
-    control->set_hash += entry->hash;
-    if (restarted && !own) {
-        entry->heartbeat = 0;
-        rf_control_beat(control, entry, heartbeat + 1);
-    }
-    remember_recent(control, member->node);
-    control->dirty = true;
-    return true;
+    return merge_new(control, entry, member, heartbeat);
 }
 
 void rf_control_beat(struct rf_control *control, struct rf_node_entry *entry, uint64_t heartbeat)
 {
-    if (heartbeat <= entry->heartbeat || entry->member.node == control->config.self.node) {
+    if (heartbeat <= entry->heartbeat || rf_entry_member(entry)->node == control->config.self.node) {
         return;
     }
     entry->heartbeat = heartbeat;
@@ -150,7 +259,7 @@ void rf_control_set_alive(struct rf_control *control, struct rf_node_entry *entr
 {
     entry->alive = alive;
     struct rf_effect *effect = rf_effect_add(control->out, RF_FX_ALIVE);
-    effect->node = entry->member.node;
+    effect->node = rf_entry_member(entry)->node;
     effect->as.up = alive;
     if (alive) {
         rf_handoff_alive(control, entry);
@@ -170,7 +279,7 @@ uint32_t rf_control_n_members(const struct rf_control *control)
 const struct rf_member *rf_control_member(const struct rf_control *control, uint32_t index)
 {
     rf_assert(index < control->n);
-    return &control->entries[index].member;
+    return rf_entry_member(&control->entries[index]);
 }
 
 bool rf_control_alive(const struct rf_control *control, uint32_t index)
@@ -224,13 +333,26 @@ struct rf_message *rf_control_answer(struct rf_control *control, const struct rf
 
 /* ---- Durable state ------------------------------------------------------------------------ */
 
-static void encode_state(const struct rf_control *control, struct rf_buf *buf)
+static void put_state_head(struct rf_buf *buf, uint64_t cluster, uint32_t n_members)
 {
     rf_put_u8(buf, STATE_FORMAT);
-    rf_put_u64(buf, control->cluster);
-    rf_put_u32(buf, control->n);
+    rf_put_u64(buf, cluster);
+    rf_put_u32(buf, n_members);
+}
+
+void rf_cluster_state_encode(struct rf_buf *buf, const struct rf_cluster_state *state)
+{
+    put_state_head(buf, state->cluster, state->n_members);
+    for (uint32_t i = 0; i < state->n_members; i++) {
+        rf_member_encode(buf, &state->members[i]);
+    }
+}
+
+static void encode_state(const struct rf_control *control, struct rf_buf *buf)
+{
+    put_state_head(buf, control->cluster, control->n);
     for (uint32_t i = 0; i < control->n; i++) {
-        rf_member_encode(buf, &control->entries[i].member);
+        rf_member_encode(buf, rf_entry_member(&control->entries[i]));
     }
 }
 
@@ -242,22 +364,27 @@ static struct rf_result decode_state(struct rf_control *control, struct rf_slice
     }
     control->cluster = rf_get_u64(&reader);
     uint32_t n = rf_get_u32(&reader);
+    if (n > RF_MEMBERS_MAX) {
+        return rf_result(RF_CORRUPT);
+    }
     for (uint32_t i = 0; i < n; i++) {
         struct rf_member member = {0};
         RF_TRY(rf_member_decode(&reader, &member));
-        struct rf_node_entry *entry = insert_entry(control, member.name);
-        if (entry == NULL) {
-            return rf_result(RF_NO_MEMORY);
+        if (rf_control_by_name(control, member.name) != NULL) {
+            return rf_result(RF_CORRUPT);
         }
-        if (member.node == control->config.self.node) {
+        bool own = member.node == control->config.self.node;
+        if (own) {
             uint8_t state_before = member.state;
             member = control->config.self;
             member.state = state_before;
-            control->self = (uint32_t)(entry - control->entries);
         }
-        entry->member = member;
-        entry->hash = rf_member_hash(&member);
-        control->set_hash += entry->hash;
+        struct rf_node_entry *entry =
+            insert_entry(control, rf_member_pool_take(control->pool, &member));
+        if (entry == NULL) {
+            return rf_result(RF_NO_MEMORY);
+        }
+        control->self = own ? (uint32_t)(entry - control->entries) : control->self;
     }
     return rf_result(reader.bad ? RF_CORRUPT : RF_OK);
 }
@@ -307,6 +434,12 @@ struct rf_result rf_control_new(const struct rf_control_config *config,
     control->config.state = rf_slice(NULL, 0);
     control->self = RF_NO_MEMBER;
     control->rng.state = config->rng_seed;
+    control->own_pool = config->pool == NULL;
+    control->pool = control->own_pool ? rf_member_pool_new() : config->pool;
+    if (control->pool == NULL) {
+        rf_control_free(control);
+        return rf_result(RF_NO_MEMORY);
+    }
     if (config->state.size != 0) {
         struct rf_result decoded = decode_state(control, config->state);
         if (!rf_ok(decoded)) {
@@ -329,7 +462,15 @@ void rf_control_free(struct rf_control *control)
         rf_buf_fini(&control->scratch[i]);
     }
     rf_handoff_fini(control);
+    for (uint32_t i = 0; i < control->n; i++) {
+        rf_member_pool_drop(control->pool, control->entries[i].shared);
+    }
+    if (control->own_pool) {
+        rf_member_pool_free(control->pool);
+    }
     rf_mem_free(control->entries);
+    rf_mem_free(control->by_node);
+    rf_mem_free(control->by_hash);
     control->magic = 0;
     rf_mem_free(control);
 }
@@ -423,6 +564,21 @@ struct rf_control_stats rf_control_stats(const struct rf_control *control)
     return control->stats;
 }
 
+size_t rf_control_memory(const struct rf_control *control)
+{
+    size_t bytes = sizeof(*control) + sizeof(struct rf_node_entry) * control->cap +
+                   2 * sizeof(uint16_t) * control->index_room;
+    for (uint32_t i = 0; i < sizeof(control->scratch) / sizeof(control->scratch[0]); i++) {
+        bytes += control->scratch[i].cap;
+    }
+    return bytes;
+}
+
+uint64_t rf_control_set_hash(const struct rf_control *control)
+{
+    return control->set_hash;
+}
+
 uint64_t rf_control_digest(const struct rf_control *control)
 {
     uint64_t digest = control->set_hash ^ control->cluster;
@@ -438,11 +594,13 @@ void rf_control_check(const struct rf_control *control)
     rf_assert(control->magic == RF_CONTROL_MAGIC);
     uint64_t hash = 0;
     for (uint32_t i = 0; i < control->n; i++) {
-        rf_assert(i == 0 || strcmp(control->entries[i - 1].member.name,
-                                   control->entries[i].member.name) < 0);
-        hash += control->entries[i].hash;
+        const struct rf_node_entry *entry = &control->entries[i];
+        rf_assert(i == 0 || strcmp(rf_entry_member(entry - 1)->name, rf_entry_member(entry)->name) < 0);
+        hash += entry->shared->hash;
     }
     rf_assert(hash == control->set_hash);
     rf_assert(control->self == RF_NO_MEMBER ||
-              control->entries[control->self].member.node == control->config.self.node);
+              rf_entry_member(&control->entries[control->self])->node ==
+                  control->config.self.node);
+    rf_assert(control->n <= RF_MEMBERS_MAX);
 }

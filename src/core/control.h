@@ -8,6 +8,7 @@
 #define RF_CORE_CONTROL_H
 
 #include "core/event.h"
+#include "core/member_pool.h"
 
 #define RF_SEEDS_MAX 32u
 
@@ -29,8 +30,12 @@ struct rf_control_config {
     uint32_t         n_partitions;     /* of the store, for hints; 0: no handoff */
     uint64_t         hint_interval_us; /* between two walks over the stored hints */
     uint64_t         rng_seed;
+    struct rf_member_pool *pool; /* shared with other machines of the thread; NULL: an own one */
     struct rf_slice  state; /* encoded rf_cluster_state of the last run; empty at first start */
 };
+
+/* Appends the encoding of a cluster state; a full buffer shows in buf->failed. */
+void rf_cluster_state_encode(struct rf_buf *buf, const struct rf_cluster_state *state);
 
 /* Returns RF_OK, RF_CORRUPT (state) or RF_NO_MEMORY. */
 RF_CHECKED struct rf_result rf_control_new(const struct rf_control_config *config,
@@ -57,6 +62,10 @@ struct rf_control_stats {
 };
 struct rf_control_stats rf_control_stats(const struct rf_control *control);
 
+/* Bytes that the machine holds (shared members not counted). */
+size_t   rf_control_memory(const struct rf_control *control);
+/* Equal member sets, equal hash; a set that has converged does not change any more. */
+uint64_t rf_control_set_hash(const struct rf_control *control);
 uint64_t rf_control_digest(const struct rf_control *control);
 void     rf_control_check(const struct rf_control *control);
 

@@ -6,6 +6,7 @@
 #include "base/assert.h"
 #include "base/rng.h"
 #include "core/control.h"
+#include "core/member_pool.h"
 #include "core/shard.h"
 #include "format/codec.h"
 
@@ -17,8 +18,7 @@
 enum rf_probe_state { RF_PROBE_NONE, RF_PROBE_WAITING };
 
 struct rf_node_entry {
-    struct rf_member member;
-    uint64_t         hash; /* of the encoded member: summed up in set_hash */
+    struct rf_shared_member *shared; /* one reference */
     uint64_t         heartbeat;
     uint64_t         changed_at_us; /* when the heartbeat last moved, by our monotonic clock */
     uint64_t         probe_until_us;
@@ -70,6 +70,12 @@ struct rf_control {
     uint64_t                 set_hash; /* equal member sets, equal hash; heartbeats not included */
     struct rf_node_entry    *entries;  /* sorted by name */
     uint32_t                 n, cap;
+    struct rf_member_pool   *pool;     /* the configured one, or our own */
+    bool                     own_pool;
+    uint16_t                *by_node;  /* hash tables: index into entries + 1, 0: free; made again */
+    uint16_t                *by_hash;  /* by node id and by hash of the name … */
+    uint32_t                 index_cap; /* … when looked into after a change; 0: stale */
+    uint32_t                 index_room;
     uint32_t                 self; /* index of our own entry; RF_NO_MEMBER before admission */
     uint64_t                 recent[RF_RECENT_MAX]; /* node ids of entries that changed last */
     uint32_t                 n_recent;
@@ -88,6 +94,12 @@ struct rf_control {
 /* --- control.c: the member table */
 struct rf_node_entry *rf_control_by_name(struct rf_control *control, const char *name);
 struct rf_node_entry *rf_control_by_node(struct rf_control *control, uint64_t node);
+struct rf_node_entry *rf_control_by_name_hash(struct rf_control *control, uint64_t hash);
+/* The member of an entry. */
+static inline const struct rf_member *rf_entry_member(const struct rf_node_entry *entry)
+{
+    return &entry->shared->member;
+}
 /* Takes in an entry if it is new or newer. Keeps the table sorted; entries may move. False when a
  * member of that name but another id is known (the caller decides), or without memory. */
 bool rf_control_merge(struct rf_control *control, const struct rf_member *member,

@@ -1,49 +1,84 @@
 /* Failure detection: a heartbeat that stands still for dead_after makes a node suspect. Before it is
- * declared dead it is probed directly and through two others (SWIM, Das et al. 2002). Only our own
- * monotonic clock counts; a recovered node shows by its moving heartbeat. */
+ * declared dead it is probed directly, and two others are asked for the heartbeat that they know
+ * (after SWIM, Das et al. 2002). Only our own monotonic clock counts; a recovered node shows by its
+ * moving heartbeat. */
 #include "core/control_private.h"
+
+static bool is_self(const struct rf_control *control, const struct rf_node_entry *entry)
+{
+    return rf_entry_member(entry)->node == control->config.self.node;
+}
 
 static void start_probe(struct rf_control *control, struct rf_node_entry *entry)
 {
+    uint64_t target = rf_entry_member(entry)->node;
     entry->probe = RF_PROBE_WAITING;
     entry->probe_until_us = control->now.mono_us + 2 * control->config.gossip_interval_us;
-    rf_control_send(control, entry->member.node, RF_MSG_PROBE, NULL)->target = entry->member.node;
+    rf_control_send(control, target, RF_MSG_PROBE, NULL)->target = target;
     for (uint32_t i = 0, asked = 0; i < 8 && asked < RF_PROBE_HELPERS; i++) {
         struct rf_node_entry *helper = &control->entries[rf_rng_below(&control->rng, control->n)];
-        if (helper != entry && helper->alive &&
-            helper->member.node != control->config.self.node) {
-            rf_control_send(control, helper->member.node, RF_MSG_PROBE, NULL)->target =
-                entry->member.node;
+        if (helper != entry && helper->alive && !is_self(control, helper)) {
+            rf_control_send(control, rf_entry_member(helper)->node, RF_MSG_PROBE, NULL)->target =
+                target;
             asked++;
         }
     }
 }
 
+/* Half-way through its time a probe that was not answered is sent once more, so that one lost
+ * message decides nothing. */
+static void probe_again(struct rf_control *control, struct rf_node_entry *entry)
+{
+    uint64_t target = rf_entry_member(entry)->node;
+    rf_control_send(control, target, RF_MSG_PROBE, NULL)->target = target;
+}
+
 void rf_detector_round(struct rf_control *control)
 {
+    uint64_t now_us = control->now.mono_us;
     for (uint32_t i = 0; i < control->n; i++) {
         struct rf_node_entry *entry = &control->entries[i];
-        if (!entry->alive || entry->member.node == control->config.self.node ||
-            entry->member.state == RF_MEMBER_LEFT) {
+        if (!entry->alive || now_us - entry->changed_at_us < control->config.dead_after_us) {
+            continue;
+        }
+        if (is_self(control, entry) || rf_entry_member(entry)->state == RF_MEMBER_LEFT) {
             continue;
         }
         if (entry->changed_at_us == 0) {
-            entry->changed_at_us = control->now.mono_us; /* known from disk, not yet heard of */
+            entry->changed_at_us = now_us; /* known from disk, not yet heard of */
+            continue;
         }
         if (control->out->max - control->out->n < 16) {
             return; /* the next round goes on */
         }
-        bool frozen = control->now.mono_us - entry->changed_at_us >= control->config.dead_after_us;
-        if (frozen && entry->probe == RF_PROBE_NONE) {
+        if (entry->probe == RF_PROBE_NONE) {
             start_probe(control, entry);
-        } else if (frozen && control->now.mono_us >= entry->probe_until_us) {
+        } else if (now_us < entry->probe_until_us) {
+            probe_again(control, entry);
+        } else {
             entry->probe = RF_PROBE_NONE;
             rf_control_set_alive(control, entry, false);
         }
     }
 }
 
-/* Probe ids: the prober's question travels as request, `target` says who is meant. */
+/* An answer says which heartbeat of the target the answering node knows. */
+static void on_probe_ack(struct rf_control *control, const struct rf_message *message,
+                         struct rf_node_entry *target)
+{
+    struct rf_reader reader = rf_reader(message->body);
+    uint64_t         heartbeat = rf_get_varint(&reader);
+    if (reader.bad) {
+        return;
+    }
+    rf_control_beat(control, target, heartbeat);
+    if (message->from == message->target && target->alive) {
+        target->changed_at_us = control->now.mono_us; /* it answers: it lives */
+        target->probe = RF_PROBE_NONE;
+    }
+}
+
+/* `target` says who is meant: the receiver itself, or somebody that it is asked about. */
 void rf_detector_message(struct rf_control *control, const struct rf_message *message)
 {
     struct rf_node_entry *target = rf_control_by_node(control, message->target);
@@ -51,17 +86,12 @@ void rf_detector_message(struct rf_control *control, const struct rf_message *me
         return;
     }
     if (message->kind == RF_MSG_PROBE_ACK) {
-        target->changed_at_us = control->now.mono_us;
-        target->probe = RF_PROBE_NONE;
+        on_probe_ack(control, message, target);
         return;
     }
-    if (message->target == control->config.self.node) {
-        rf_control_answer(control, message, RF_MSG_PROBE_ACK, NULL)->target = message->target;
-        return;
-    }
-    /* Asked by another: say what we know, if that is fresh. */
-    uint64_t fresh_us = 2 * control->config.gossip_interval_us + control->config.dead_after_us / 2;
-    if (target->alive && control->now.mono_us - target->changed_at_us < fresh_us) {
-        rf_control_answer(control, message, RF_MSG_PROBE_ACK, NULL)->target = message->target;
+    struct rf_buf *body = rf_control_body(control);
+    if (body != NULL) {
+        rf_put_varint(body, target->heartbeat);
+        rf_control_answer(control, message, RF_MSG_PROBE_ACK, body)->target = message->target;
     }
 }

@@ -63,7 +63,7 @@ static void say(struct rf_control *control, const struct rf_message *request, co
     rf_put_slice16(body, rf_slice_str(refusal));
     const struct rf_member *self = control->self == RF_NO_MEMBER
                                        ? &control->config.self
-                                       : &control->entries[control->self].member;
+                                       : rf_entry_member(&control->entries[control->self]);
     rf_member_encode(body, self);
     if (control->cluster != 0 && refusal[0] == 0) {
         rf_gossip_put_all(control, body);
@@ -92,7 +92,7 @@ void rf_forming_ask(struct rf_control *control, const struct rf_message *message
         return;
     }
     const struct rf_node_entry *known = rf_control_by_name(control, asker.name);
-    if (known != NULL && known->member.node != asker.node) {
+    if (known != NULL && rf_entry_member(known)->node != asker.node) {
         say(control, message,
             known->alive ? "a node of this name is alive in the cluster; choose another name"
                          : "the name belongs to a dead member with other data; restore its data "
@@ -137,7 +137,7 @@ void rf_forming_say(struct rf_control *control, const struct rf_message *message
     }
     control->cluster = cluster;
     uint32_t n = (uint32_t)rf_get_varint(&reader);
-    if (!rf_gossip_take_entries(control, &reader, n) || control->self == RF_NO_MEMBER) {
+    if (n > RF_MEMBERS_MAX || !rf_gossip_take_entries(control, &reader, n) || control->self == RF_NO_MEMBER) {
         control->cluster = 0; /* not admitted: ask again */
     }
 }

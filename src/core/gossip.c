@@ -1,29 +1,25 @@
 /* Gossip: every interval one exchange with a random member.
  *
  * SYN and ACK carry the hash of the member set, the few entries that changed last, and the
- * heartbeats of all members in name order (varints: about 2 bytes each, 2.4 KB at 1,200 nodes).
- * Heartbeats count only when both sides hold the same set. When the hashes still differ after the
- * recent entries were merged, the answer carries a digest instead (name hash, generation, version),
- * and the asker sends what is newer and asks for what is missing (DELTA).
+ * heartbeats of all members in name order, as what each lacks to the highest (mostly one byte each,
+ * 1.3 KB at 1,200 nodes). Heartbeats count only when both sides hold the same set: the receiver
+ * compares after it has taken in the recent entries. The asker that still differs after the ACK
+ * answers with a digest of its set (name hash, generation, version), and the other side sends what
+ * is newer and asks for what is missing (DELTA).
  *
  * ACK: u8 kind (0 heartbeats, 1 digest). */
-#include "base/hash.h"
 #include "core/control_private.h"
 
 #define ACK_HEARTBEATS 0
 #define ACK_DIGEST 1
 #define DELTA_ENTRIES_MAX 512u
-
-static uint64_t name_hash(const char *name)
-{
-    return rf_hash64(rf_slice_str(name), 0);
-}
+#define VARINT_MAX 10u /* bytes */
 
 /* ---- Pieces ------------------------------------------------------------------------------- */
 
 static void put_entry(struct rf_buf *body, const struct rf_node_entry *entry)
 {
-    rf_member_encode(body, &entry->member);
+    rf_member_encode(body, rf_entry_member(entry));
     rf_put_varint(body, entry->heartbeat);
 }
 
@@ -68,28 +64,57 @@ static bool take_head(struct rf_control *control, struct rf_reader *reader, uint
 {
     uint64_t cluster = rf_get_u64(reader);
     uint64_t hash = rf_get_u64(reader);
-    uint32_t n = (uint32_t)rf_get_varint(reader);
+    uint64_t n = rf_get_varint(reader);
     if (reader->bad || cluster != control->cluster || n > RF_RECENT_MAX ||
-        !rf_gossip_take_entries(control, reader, n)) {
+        !rf_gossip_take_entries(control, reader, (uint32_t)n)) {
         return false;
     }
     *ret_hash = hash;
     return true;
 }
 
+/* 1,200 heartbeats go out and come in twice per second and node: written without a call each. */
 static void put_heartbeats(struct rf_control *control, struct rf_buf *body)
 {
+    uint64_t highest = 0;
     for (uint32_t i = 0; i < control->n; i++) {
-        rf_put_varint(body, control->entries[i].heartbeat);
+        uint64_t heartbeat = control->entries[i].heartbeat;
+        highest = heartbeat > highest ? heartbeat : highest;
     }
+    rf_put_varint(body, highest);
+    uint8_t *start = rf_buf_reserve(body, (size_t)control->n * VARINT_MAX);
+    uint8_t *at = start;
+    if (start == NULL) {
+        return;
+    }
+    for (uint32_t i = 0; i < control->n; i++) {
+        uint64_t lag = highest - control->entries[i].heartbeat;
+        while (lag >= 0x80) {
+            *at++ = (uint8_t)(lag | 0x80);
+            lag >>= 7;
+        }
+        *at++ = (uint8_t)lag;
+    }
+    body->size += (size_t)(at - start);
 }
 
 static void take_heartbeats(struct rf_control *control, struct rf_reader *reader)
 {
-    for (uint32_t i = 0; i < control->n && !reader->bad; i++) {
-        uint64_t heartbeat = rf_get_varint(reader);
-        if (!reader->bad) {
-            rf_control_beat(control, &control->entries[i], heartbeat);
+    uint64_t highest = rf_get_varint(reader);
+    for (uint32_t i = 0; i < control->n && reader->rest.size != 0; i++) {
+        uint64_t lag = reader->rest.data[0];
+        if (lag < 0x80) {
+            reader->rest.data++;
+            reader->rest.size--;
+        } else {
+            lag = rf_get_varint(reader);
+        }
+        if (reader->bad || lag > highest) {
+            return;
+        }
+        struct rf_node_entry *entry = &control->entries[i];
+        if (highest - lag > entry->heartbeat) {
+            rf_control_beat(control, entry, highest - lag);
         }
     }
 }
@@ -98,9 +123,10 @@ static void put_digest(struct rf_control *control, struct rf_buf *body)
 {
     rf_put_varint(body, control->n);
     for (uint32_t i = 0; i < control->n; i++) {
-        rf_put_u64(body, name_hash(control->entries[i].member.name));
-        rf_put_varint(body, control->entries[i].member.generation);
-        rf_put_varint(body, control->entries[i].member.version);
+        const struct rf_shared_member *shared = control->entries[i].shared;
+        rf_put_u64(body, shared->name_hash);
+        rf_put_varint(body, shared->member.generation);
+        rf_put_varint(body, shared->member.version);
     }
 }
 
@@ -112,9 +138,10 @@ static struct rf_node_entry *choose_partner(struct rf_control *control)
 {
     bool any = rf_rng_below(&control->rng, 8) == 0;
     for (uint32_t attempt = 0; control->n > 1 && attempt < 16; attempt++) {
-        struct rf_node_entry *entry = &control->entries[rf_rng_below(&control->rng, control->n)];
-        bool other = entry->member.node != control->config.self.node;
-        if (other && entry->member.state != RF_MEMBER_LEFT && (any || entry->alive)) {
+        struct rf_node_entry   *entry = &control->entries[rf_rng_below(&control->rng, control->n)];
+        const struct rf_member *member = rf_entry_member(entry);
+        bool                    other = member->node != control->config.self.node;
+        if (other && member->state != RF_MEMBER_LEFT && (any || entry->alive)) {
             return entry;
         }
         any = any || attempt == 8;
@@ -131,7 +158,7 @@ void rf_gossip_round(struct rf_control *control)
     }
     put_head(control, body);
     put_heartbeats(control, body);
-    rf_control_send(control, partner->member.node, RF_MSG_GOSSIP_SYN, body);
+    rf_control_send(control, rf_entry_member(partner)->node, RF_MSG_GOSSIP_SYN, body);
 }
 
 static void on_syn(struct rf_control *control, const struct rf_message *message)
@@ -142,67 +169,106 @@ static void on_syn(struct rf_control *control, const struct rf_message *message)
     if (body == NULL || !take_head(control, &reader, &hash)) {
         return;
     }
-    put_head(control, body);
     if (hash == control->set_hash) {
         take_heartbeats(control, &reader);
-        rf_put_u8(body, ACK_HEARTBEATS);
-        put_heartbeats(control, body);
-    } else {
-        rf_put_u8(body, ACK_DIGEST);
-        put_digest(control, body);
     }
+    put_head(control, body);
+    rf_put_u8(body, ACK_HEARTBEATS);
+    put_heartbeats(control, body);
     rf_control_answer(control, message, RF_MSG_GOSSIP_ACK, body);
+}
+
+static bool is_older(const struct rf_member *mine, uint64_t generation, uint64_t version)
+{
+    return mine->generation < generation ||
+           (mine->generation == generation && mine->version < version);
+}
+
+/* What a digest says against what we know. */
+struct comparison {
+    uint8_t  known[RF_MEMBERS_MAX / 8]; /* by entry: the other side needs nothing */
+    uint32_t n_wants;
+};
+
+/* Reads a digest; appends the name hashes of what we lack. False when it is damaged. */
+static bool compare_digest(struct rf_control *control, struct rf_reader *reader,
+                           struct comparison *comparison, struct rf_buf *wants)
+{
+    uint64_t n = rf_get_varint(reader);
+    if (n > RF_MEMBERS_MAX) {
+        return false;
+    }
+    for (uint64_t i = 0; i < n; i++) {
+        uint64_t hash = rf_get_u64(reader);
+        uint64_t generation = rf_get_varint(reader);
+        uint64_t version = rf_get_varint(reader);
+        if (reader->bad) {
+            return false;
+        }
+        const struct rf_node_entry *entry = rf_control_by_name_hash(control, hash);
+        const struct rf_member     *mine = entry == NULL ? NULL : rf_entry_member(entry);
+        bool older = mine == NULL || is_older(mine, generation, version);
+        if (older && comparison->n_wants < DELTA_ENTRIES_MAX) {
+            rf_put_u64(wants, hash);
+            comparison->n_wants++;
+        }
+        if (mine != NULL &&
+            (older || (mine->generation == generation && mine->version == version))) {
+            uint32_t at = (uint32_t)(entry - control->entries);
+            comparison->known[at / 8] |= (uint8_t)(1u << (at % 8));
+        }
+    }
+    return true;
+}
+
+static void send_delta(struct rf_control *control, uint64_t node, uint32_t n_entries,
+                       const struct rf_buf *list, uint32_t n_wants, const struct rf_buf *wants)
+{
+    struct rf_buf *body = rf_control_body(control);
+    if (body == NULL || (n_entries == 0 && n_wants == 0)) {
+        return;
+    }
+    rf_put_u64(body, control->cluster);
+    rf_put_varint(body, n_entries);
+    rf_buf_append_slice(body, rf_buf_slice(list));
+    rf_put_varint(body, n_wants);
+    if (wants != NULL) {
+        rf_buf_append_slice(body, rf_buf_slice(wants));
+    }
+    rf_control_send(control, node, RF_MSG_GOSSIP_DELTA, body);
 }
 
 /* Delta: entries that we have newer, then the name hashes of those that we want. */
 static void answer_digest(struct rf_control *control, const struct rf_message *message,
                           struct rf_reader *reader)
 {
-    struct rf_buf *entries = rf_control_body(control);
-    struct rf_buf *wants = rf_control_body(control);
-    uint64_t       n = rf_get_varint(reader);
-    if (entries == NULL || wants == NULL || n > RF_MEMBERS_MAX) {
+    struct comparison comparison = {0};
+    struct rf_buf    *list = rf_control_body(control);
+    struct rf_buf    *wants = rf_control_body(control);
+    if (list == NULL || wants == NULL ||
+        !compare_digest(control, reader, &comparison, wants)) {
         return;
     }
-    uint8_t  known[RF_MEMBERS_MAX / 8] = {0};
-    uint32_t n_wants = 0;
     uint32_t n_entries = 0;
-    struct rf_buf *list = rf_control_body(control);
-    rf_assert(list != NULL);
-    for (uint64_t i = 0; i < n; i++) {
-        uint64_t hash = rf_get_u64(reader);
-        uint64_t generation = rf_get_varint(reader);
-        uint64_t version = rf_get_varint(reader);
-        if (reader->bad) {
-            return;
-        }
-        uint32_t at = 0;
-        while (at < control->n && name_hash(control->entries[at].member.name) != hash) {
-            at++;
-        }
-        const struct rf_member *mine = at == control->n ? NULL : &control->entries[at].member;
-        bool older = mine == NULL || mine->generation < generation ||
-                     (mine->generation == generation && mine->version < version);
-        if (older && n_wants < DELTA_ENTRIES_MAX) {
-            rf_put_u64(wants, hash);
-            n_wants++;
-        }
-        if (mine != NULL && (older || (mine->generation == generation && mine->version == version))) {
-            known[at / 8] |= (uint8_t)(1u << (at % 8));
-        }
-    }
     for (uint32_t i = 0; i < control->n && n_entries < DELTA_ENTRIES_MAX; i++) {
-        if ((known[i / 8] >> (i % 8) & 1) == 0) {
+        if ((comparison.known[i / 8] >> (i % 8) & 1) == 0) {
             put_entry(list, &control->entries[i]);
             n_entries++;
         }
     }
-    rf_put_u64(entries, control->cluster);
-    rf_put_varint(entries, n_entries);
-    rf_buf_append_slice(entries, rf_buf_slice(list));
-    rf_put_varint(entries, n_wants);
-    rf_buf_append_slice(entries, rf_buf_slice(wants));
-    rf_control_send(control, message->from, RF_MSG_GOSSIP_DELTA, entries);
+    send_delta(control, message->from, n_entries, list, comparison.n_wants, wants);
+}
+
+static void send_digest(struct rf_control *control, uint64_t node)
+{
+    struct rf_buf *body = rf_control_body(control);
+    if (body == NULL) {
+        return;
+    }
+    put_head(control, body);
+    rf_put_u8(body, ACK_DIGEST);
+    put_digest(control, body);
+    rf_control_send(control, node, RF_MSG_GOSSIP_ACK, body);
 }
 
 static void on_ack(struct rf_control *control, const struct rf_message *message)
@@ -213,10 +279,15 @@ static void on_ack(struct rf_control *control, const struct rf_message *message)
         return;
     }
     uint8_t kind = rf_get_u8(&reader);
+    if (reader.bad || kind > ACK_DIGEST) {
+        return;
+    }
     if (kind == ACK_DIGEST) {
         answer_digest(control, message, &reader);
-    } else if (kind == ACK_HEARTBEATS && hash == control->set_hash) {
+    } else if (hash == control->set_hash) {
         take_heartbeats(control, &reader);
+    } else {
+        send_digest(control, message->from);
     }
 }
 
@@ -224,33 +295,26 @@ static void on_delta(struct rf_control *control, const struct rf_message *messag
 {
     struct rf_reader reader = rf_reader(message->body);
     uint64_t         cluster = rf_get_u64(&reader);
-    uint32_t         n = (uint32_t)rf_get_varint(&reader);
-    if (reader.bad || cluster != control->cluster ||
-        !rf_gossip_take_entries(control, &reader, n)) {
+    uint64_t         n = rf_get_varint(&reader);
+    if (reader.bad || cluster != control->cluster || n > RF_MEMBERS_MAX ||
+        !rf_gossip_take_entries(control, &reader, (uint32_t)n)) {
         return;
     }
     uint64_t       n_wants = rf_get_varint(&reader);
     struct rf_buf *list = rf_control_body(control);
-    struct rf_buf *body = rf_control_body(control);
-    if (n_wants == 0 || n_wants > DELTA_ENTRIES_MAX || list == NULL || body == NULL) {
+    if (n_wants == 0 || n_wants > DELTA_ENTRIES_MAX || list == NULL) {
         return;
     }
     uint32_t n_entries = 0;
     for (uint64_t w = 0; w < n_wants; w++) {
-        uint64_t hash = rf_get_u64(&reader);
-        for (uint32_t i = 0; i < control->n && !reader.bad; i++) {
-            if (name_hash(control->entries[i].member.name) == hash) {
-                put_entry(list, &control->entries[i]);
-                n_entries++;
-                break;
-            }
+        const struct rf_node_entry *entry =
+            rf_control_by_name_hash(control, rf_get_u64(&reader));
+        if (entry != NULL && !reader.bad) {
+            put_entry(list, entry);
+            n_entries++;
         }
     }
-    rf_put_u64(body, control->cluster);
-    rf_put_varint(body, n_entries);
-    rf_buf_append_slice(body, rf_buf_slice(list));
-    rf_put_varint(body, 0);
-    rf_control_send(control, message->from, RF_MSG_GOSSIP_DELTA, body);
+    send_delta(control, message->from, n_entries, list, 0, NULL);
 }
 
 void rf_gossip_message(struct rf_control *control, const struct rf_message *message)

@@ -105,6 +105,7 @@ static void reopen_repairs(struct rf_slot *slot, const struct rf_row *before,
         (before != NULL && rf_row_compare(before, after) == 0)) {
         return;
     }
+    slot->attempt++;
     for (uint32_t r = 0; r < slot->n; r++) {
         if (slot->replicas[r].state == RF_REPLICA_REPAIRING ||
             slot->replicas[r].state == RF_REPLICA_REPAIRED) {

@@ -28,6 +28,7 @@ uint64_t rf_slot_id(const struct rf_shard *shard, const struct rf_slot *slot)
     return make_id(shard, false, slot->attempt, (uint32_t)(slot - shard->slots), slot->generation);
 }
 
+/* The slot of an id, whatever attempt it names. */
 static struct rf_slot *slot_by_id(struct rf_shard *shard, uint64_t id)
 {
     uint32_t index = (uint32_t)(id >> 16) & 0xffff;
@@ -35,7 +36,7 @@ static struct rf_slot *slot_by_id(struct rf_shard *shard, uint64_t id)
         return NULL;
     }
     struct rf_slot *slot = &shard->slots[index];
-    return slot->state != RF_SLOT_FREE && rf_slot_id(shard, slot) == id ? slot : NULL;
+    return slot->state != RF_SLOT_FREE && slot->generation == id >> 32 ? slot : NULL;
 }
 
 /* ---- Life --------------------------------------------------------------------------------- */
@@ -498,13 +499,15 @@ static void route_answer(struct rf_shard *shard, uint64_t id, uint64_t node, boo
     if (replica == NULL) {
         return;
     }
+    /* An answer to a former attempt of a write, or to the repair with a former winner, is void. */
+    bool current = ((uint32_t)(id >> 9) & 0x7f) == (slot->attempt & 0x7fu);
     if (slot->op.kind != RF_CLIENT_GET) {
-        if (write && replica->state == RF_REPLICA_ASKED) {
+        if (write && current && replica->state == RF_REPLICA_ASKED) {
             rf_write_answer(shard, slot, replica, status, row);
         }
-    } else if (write) {
+    } else if (write && current) {
         rf_read_repaired(shard, slot, replica, status);
-    } else if (replica->state == RF_REPLICA_ASKED) {
+    } else if (!write && replica->state == RF_REPLICA_ASKED) {
         rf_read_answer(shard, slot, replica, status, row);
     }
 }

@@ -41,7 +41,7 @@ struct rf_replica {
 struct rf_slot {
     uint32_t                generation; /* part of the id; an answer to a former user is ignored */
     uint8_t                 state;      /* enum rf_slot_state */
-    uint8_t                 attempt;    /* of a write: +1 when it was stamped again */
+    uint8_t                 attempt;    /* write: +1 when stamped again; read: +1 at a new winner */
     uint8_t                 n;          /* replicas */
     uint8_t                 needed;
     uint8_t                 acks;

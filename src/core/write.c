@@ -135,7 +135,8 @@ static void hint_missing(struct rf_shard *shard, struct rf_slot *slot)
     uint32_t n_hints = 0;
     for (uint32_t r = 0; slot->acks != 0 && r < slot->n; r++) {
         const struct rf_replica *replica = &slot->replicas[r];
-        if (replica->state != RF_REPLICA_OK && !replica->refused) {
+        bool got_it = replica->state == RF_REPLICA_OK || replica->state == RF_REPLICA_NEWER;
+        if (!got_it && !replica->refused) {
             rf_send_hint(shard, slot, stand_in(shard, slot, n_hints), replica->node);
             n_hints++;
         }
@@ -167,7 +168,8 @@ void rf_write_answer(struct rf_shard *shard, struct rf_slot *slot, struct rf_rep
     bool newer = status == RF_STORE_NEWER && slot->state == RF_SLOT_RUNNING;
     bool ok = status == RF_STORE_STORED || (status == RF_STORE_NEWER && !newer);
     replica->state = (uint8_t)(ok ? RF_REPLICA_OK : newer ? RF_REPLICA_NEWER : RF_REPLICA_FAILED);
-    replica->refused = !ok;
+    /* Full: its range waits for repair. Starting or overloaded: a hint brings it up to date. */
+    replica->refused = status == RF_STORE_FULL;
     slot->acks = (uint8_t)(slot->acks + ok);
     slot->refusals = (uint8_t)(slot->refusals + newer);
     if (newer && row->version.hlc > slot->newest_hlc) {

@@ -50,6 +50,10 @@ const char *rf_http_status_text(uint16_t status)
 
 void rf_http_write(struct rf_buf *buf, const struct rf_http_response *response)
 {
+    /* Room for all of it at once: what follows then only copies. */
+    size_t headers = response->headers == NULL ? 0 : strlen(response->headers);
+    size_t replicas = response->replicas == NULL ? 0 : strlen(response->replicas);
+    (void)rf_buf_reserve(buf, 256 + headers + replicas + response->body.size);
     rf_buf_append_str(buf, "HTTP/1.1 ");
     rf_buf_append_u64(buf, response->status);
     rf_buf_append_str(buf, " ");
@@ -61,8 +65,11 @@ void rf_http_write(struct rf_buf *buf, const struct rf_http_response *response)
         rf_buf_append_str(buf, response->content_type);
     }
     rf_buf_append_str(buf, "\r\n");
-    if (response->headers != NULL) {
-        rf_buf_append_str(buf, response->headers);
+    rf_buf_append(buf, response->headers, headers);
+    if (replicas != 0) {
+        rf_buf_append_str(buf, "Ringfort-Replicas: ");
+        rf_buf_append(buf, response->replicas, replicas);
+        rf_buf_append_str(buf, "\r\n");
     }
     if (!response->keep_alive) {
         rf_buf_append_str(buf, "Connection: close\r\n");

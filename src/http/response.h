@@ -9,6 +9,7 @@ struct rf_http_response {
     const char     *content_type; /* NULL without a body */
     struct rf_slice body;
     const char     *headers;   /* further lines, each "Name: value\r\n"; may be NULL */
+    const char     *replicas;  /* for Ringfort-Replicas; NULL or "" without */
     bool            keep_alive;
     bool            head_only; /* answer to HEAD: length of the body, but no body */
 };

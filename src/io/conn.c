@@ -10,6 +10,7 @@
 
 #include "base/assert.h"
 #include "base/mem.h"
+#include "io/clock.h"
 #include "io/tls.h"
 
 #define CONN_MAGIC 0x434f4e4eu
@@ -55,12 +56,25 @@ static void flush_conn(struct rf_conn *conn);
 static void on_prepare(uv_prepare_t *handle)
 {
     struct rf_loop *loop = handle->data;
+    if (loop->on_turn != NULL) {
+        loop->on_turn(loop->turn_user);
+    }
     while (loop->dirty != NULL) {
         struct rf_conn *conn = loop->dirty;
         loop->dirty = conn->next_dirty;
         conn->dirty = false;
         flush_conn(conn);
     }
+    loop->now_known = false; /* the loop may sleep now */
+}
+
+struct rf_time rf_loop_now(struct rf_loop *loop)
+{
+    if (!loop->now_known) {
+        loop->now = rf_clock_now();
+        loop->now_known = true;
+    }
+    return loop->now;
 }
 
 struct rf_result rf_loop_init(struct rf_loop *loop)
@@ -561,11 +575,17 @@ void rf_conn_give_up_after(struct rf_conn *conn, uint32_t timeout_ms)
     }
 }
 
+/* uv_strerror makes up a text for codes that it does not know, 0 among them, and leaks it. */
+static const char *why_not(int status)
+{
+    return status == 0 ? "closed while connecting" : uv_strerror(status);
+}
+
 static void on_connected(uv_connect_t *request, int status)
 {
     struct rf_conn *conn = request->data;
     if (status != 0 || conn->closing) {
-        close_now(conn, uv_strerror(status));
+        close_now(conn, why_not(status));
         return;
     }
     conn->busy++;
@@ -589,7 +609,7 @@ static void on_resolved(uv_getaddrinfo_t *request, int status, struct addrinfo *
             close_now(conn, uv_strerror(rc));
         }
     } else {
-        close_now(conn, uv_strerror(status));
+        close_now(conn, why_not(status));
     }
     uv_freeaddrinfo(found);
     free_if_done(conn);

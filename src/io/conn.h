@@ -10,6 +10,7 @@
 #include <uv.h>
 
 #include "base/buf.h"
+#include "base/time.h"
 
 struct rf_conn;
 
@@ -22,9 +23,16 @@ struct rf_loop {
     uint8_t        *read_space;
     uint8_t        *plain_space;
     uint32_t        n_conns;
+    struct rf_time  now; /* of this turn, once somebody asked */
+    bool            now_known;
+    /* Called at the end of every turn, before what was written in it is sent. May be NULL. */
+    void (*on_turn)(void *user);
+    void *turn_user;
 };
 
 RF_CHECKED struct rf_result rf_loop_init(struct rf_loop *loop);
+/* The time of this turn of the loop: the clock is read once per turn, by the first who asks. */
+struct rf_time rf_loop_now(struct rf_loop *loop);
 /* All connections and handles must be closed and the loop have run out. */
 void rf_loop_fini(struct rf_loop *loop);
 

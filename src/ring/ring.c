@@ -6,6 +6,7 @@
 
 #define RING_MAGIC 0x52494e47u
 #define GRID_MASK 0xffffffff00000000u /* vnode tokens are multiples of 2^32 */
+#define START_BITS_MAX 20u
 #define FIRST_VIEW 8u                 /* candidates shown first; doubled while a plugin wants more */
 
 uint64_t rf_ring_token(uint64_t seed, struct rf_slice key)
@@ -45,6 +46,8 @@ void rf_ring_drop(struct rf_ring *ring)
     rf_mem_free(ring->members);
     rf_mem_free(ring->tokens);
     rf_mem_free(ring->owners);
+    rf_mem_free(ring->starts);
+    rf_mem_free(ring->by_node);
     rf_mem_free(ring);
 }
 
@@ -136,6 +139,42 @@ static void fill_tokens(struct rf_ring *ring)
     sort_rows(&(struct sorter){ring, token_less, token_swap}, ring->n_tokens);
 }
 
+/* A radix table over the top bits of tokens: a look-up starts next to its answer. */
+static void fill_starts(struct rf_ring *ring)
+{
+    uint32_t n_starts = 1u << (64 - ring->shift);
+    uint32_t position = 0;
+    for (uint32_t i = 0; i < n_starts; i++) {
+        while (position < ring->n_tokens && ring->tokens[position] >> ring->shift < i) {
+            position++;
+        }
+        ring->starts[i] = position;
+    }
+    ring->starts[n_starts] = ring->n_tokens;
+}
+
+static bool node_less(void *context, uint32_t a, uint32_t b)
+{
+    const struct rf_ring *ring = context;
+    return ring->members[ring->by_node[a]].node < ring->members[ring->by_node[b]].node;
+}
+
+static void node_swap(void *context, uint32_t a, uint32_t b)
+{
+    struct rf_ring *ring = context;
+    uint16_t        keep = ring->by_node[a];
+    ring->by_node[a] = ring->by_node[b];
+    ring->by_node[b] = keep;
+}
+
+static void fill_by_node(struct rf_ring *ring)
+{
+    for (uint32_t m = 0; m < ring->n_members; m++) {
+        ring->by_node[m] = (uint16_t)m;
+    }
+    sort_rows(&(struct sorter){ring, node_less, node_swap}, ring->n_members);
+}
+
 static uint64_t ring_digest(const struct rf_ring *ring)
 {
     uint64_t digest = ring->seed;
@@ -171,13 +210,22 @@ struct rf_result rf_ring_build(const struct rf_member *members, uint32_t n_membe
     ring->members = RF_NEW_ARRAY(struct rf_member, n_members);
     ring->tokens = RF_NEW_ARRAY(uint64_t, ring->n_tokens + 1);
     ring->owners = RF_NEW_ARRAY(uint16_t, ring->n_tokens + 1);
-    if (ring->members == NULL || ring->tokens == NULL || ring->owners == NULL) {
+    ring->by_node = RF_NEW_ARRAY(uint16_t, n_members);
+    ring->shift = 63;
+    while (ring->shift > 64 - START_BITS_MAX && ring->n_tokens >> (64 - ring->shift) > 1) {
+        ring->shift--;
+    }
+    ring->starts = RF_NEW_ARRAY(uint32_t, (1u << (64 - ring->shift)) + 1);
+    if (ring->members == NULL || ring->tokens == NULL || ring->owners == NULL ||
+        ring->by_node == NULL || ring->starts == NULL) {
         rf_ring_drop(ring);
         return rf_result(RF_NO_MEMORY);
     }
     memcpy(ring->members, members, sizeof(*members) * n_members);
     sort_rows(&(struct sorter){ring, member_less, member_swap}, n_members);
     fill_tokens(ring);
+    fill_starts(ring);
+    fill_by_node(ring);
     ring->digest = ring_digest(ring);
     *ret_ring = ring;
     return rf_result(RF_OK);
@@ -187,8 +235,9 @@ uint32_t rf_ring_find(const struct rf_ring *ring, uint64_t token)
 {
     rf_assert(ring->magic == RING_MAGIC);
     rf_assert(ring->n_tokens != 0);
-    uint32_t low = 0;
-    uint32_t high = ring->n_tokens;
+    uint64_t start = token >> ring->shift;
+    uint32_t low = ring->starts[start];
+    uint32_t high = ring->starts[start + 1];
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;
         if (ring->tokens[middle] > token) {
@@ -219,9 +268,18 @@ uint32_t rf_ring_walk(const struct rf_ring *ring, uint32_t position, uint16_t *r
 
 uint16_t rf_ring_by_node(const struct rf_ring *ring, uint64_t node)
 {
-    for (uint32_t m = 0; m < ring->n_members; m++) {
-        if (ring->members[m].node == node) {
-            return (uint16_t)m;
+    uint32_t low = 0;
+    uint32_t high = ring->n_members;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        uint64_t at = ring->members[ring->by_node[middle]].node;
+        if (at == node) {
+            return ring->by_node[middle];
+        }
+        if (at < node) {
+            low = middle + 1;
+        } else {
+            high = middle;
         }
     }
     return RF_NO_MEMBER;

@@ -28,6 +28,9 @@ struct rf_ring {
     struct rf_member *members; /* sorted by name */
     uint64_t         *tokens;  /* ascending */
     uint16_t         *owners;  /* index into members, one per token */
+    uint32_t         *starts;  /* first position whose token's top bits are at least the index */
+    uint32_t          shift;   /* 64 - number of those bits: about one token per start */
+    uint16_t         *by_node; /* members by ascending node id */
 };
 
 /* Token of a key. Same on all nodes and versions (S19). */

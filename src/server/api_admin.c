@@ -34,7 +34,7 @@ static const char *not_ready(struct rf_worker *worker)
     if (view == NULL || view->ring->n_owners == 0) {
         return "starting";
     }
-    if (rf_store_stats(worker->store).read_only != 0) {
+    if (rf_store_read_only(worker->store)) {
         return "read_only";
     }
     return NULL;
@@ -69,7 +69,7 @@ static void health_cluster(struct rf_exchange *exchange)
     struct rf_buf   name = {0};
     struct rf_buf   what = {0};
     struct rf_buf   body = {0};
-    struct rf_slice query = exchange->request.query;
+    struct rf_slice query = exchange->request->query;
     bool            valid = rf_ok(rf_http_query_next(&query, &name, &what)) &&
                  rf_slice_is(rf_buf_slice(&name), "for") &&
                  (rf_slice_is(rf_buf_slice(&what), "read") ||
@@ -94,10 +94,10 @@ void rf_api_health(struct rf_exchange *exchange)
     if (!only_get(exchange)) {
         return;
     }
-    if (rf_slice_is(exchange->request.path, "/health/live")) {
+    if (rf_slice_is(exchange->request->path, "/health/live")) {
         rf_buf_append_str(&body, "{\"status\":\"live\"}");
         answer_json(exchange, 200, &body);
-    } else if (rf_slice_is(exchange->request.path, "/health/ready")) {
+    } else if (rf_slice_is(exchange->request->path, "/health/ready")) {
         const char *reason = not_ready(exchange->worker);
         rf_buf_append_str(&body, reason == NULL ? "{\"status\":\"ready\""
                                                 : "{\"status\":\"not_ready\",\"reason\":");
@@ -106,7 +106,7 @@ void rf_api_health(struct rf_exchange *exchange)
         }
         rf_buf_append_str(&body, "}");
         answer_json(exchange, reason == NULL ? 200 : 503, &body);
-    } else if (rf_slice_is(exchange->request.path, "/health/cluster")) {
+    } else if (rf_slice_is(exchange->request->path, "/health/cluster")) {
         health_cluster(exchange);
     } else {
         static const char *const paths[] = {"/health/live", "/health/ready", "/health/cluster"};
@@ -277,7 +277,7 @@ static void ring_locate(struct rf_exchange *exchange)
     const struct rf_view  *view = rf_shard_view(exchange->worker->shard);
     struct rf_item_request item = {.kind = RF_CLIENT_GET};
     struct rf_buf          body = {0};
-    rf_item_parse(&item, exchange->request.query, rf_slice(NULL, 0));
+    rf_item_parse(&item, exchange->request->query, rf_slice(NULL, 0));
     const char            *name = item.table[0] == 0 ? "default" : item.table;
     const struct rf_table *table = view == NULL ? NULL : rf_view_table(view, rf_slice_str(name));
     if (item.rc != RF_OK || item.errors.size != 0) {
@@ -336,6 +336,58 @@ void rf_api_reload_reply(struct rf_exchange *exchange, bool ok, struct rf_blob *
     rf_blob_drop(body);
 }
 
+/* ---- Flush and compaction ----------------------------------------------------------------- */
+
+/* Every thread does it for its store; the answer comes when all are done. */
+static void ask_for_work(struct rf_exchange *exchange, bool compaction)
+{
+    struct rf_worker *worker = exchange->worker;
+    struct rf_mail    mail = {.kind = RF_MAIL_WORK,
+                              .as.work = {.exchange = exchange,
+                                          .from = worker->base.number,
+                                          .compaction = compaction}};
+    if (exchange->method != RF_HTTP_POST) {
+        rf_exchange_problem(exchange, RF_METHOD_NOT_ALLOWED, "POST", NULL);
+        return;
+    }
+    uint32_t n = worker->base.server->n_shards;
+    exchange->work_left = n;
+    exchange->work_rc = RF_OK;
+    for (uint32_t s = 0; s < n; s++) {
+        if (s != worker->base.number && !rf_thread_mail(&worker->base, s, &mail)) {
+            rf_api_work_reply(exchange, RF_OVERLOADED);
+        }
+    }
+    rf_background_ask(worker, &mail.as.work);
+}
+
+static void admin_flush(struct rf_exchange *exchange)
+{
+    ask_for_work(exchange, false);
+}
+
+static void admin_compactions(struct rf_exchange *exchange)
+{
+    ask_for_work(exchange, true);
+}
+
+void rf_api_work_reply(struct rf_exchange *exchange, enum rf_rc rc)
+{
+    struct rf_buf body = {0};
+    if (rc != RF_OK && exchange->work_rc == RF_OK) {
+        exchange->work_rc = rc;
+    }
+    if (--exchange->work_left != 0) {
+        return;
+    }
+    if (exchange->work_rc != RF_OK) {
+        rf_exchange_problem(exchange, exchange->work_rc, "the log of the node says more", NULL);
+        return;
+    }
+    rf_buf_append_str(&body, "{\"state\":\"done\"}");
+    answer_json(exchange, 200, &body);
+}
+
 /* ---- Dispatch ----------------------------------------------------------------------------- */
 
 static void not_yet(struct rf_exchange *exchange)
@@ -358,15 +410,15 @@ static const struct admin_route admin_routes[] = {
     {"/admin/v1/ring", true, answer_ring},
     {"/admin/v1/ring/locate", true, ring_locate},
     {"/admin/v1/config/reload", false, config_reload},
-    {"/admin/v1/flush", false, not_yet},
-    {"/admin/v1/compactions", false, not_yet},
+    {"/admin/v1/flush", false, admin_flush},
+    {"/admin/v1/compactions", false, admin_compactions},
     {"/admin/v1/repairs", false, not_yet},
 };
 #define N_ADMIN_ROUTES (sizeof(admin_routes) / sizeof(admin_routes[0]))
 
 static void audit(const struct rf_exchange *exchange)
 {
-    struct rf_slice path = exchange->request.path;
+    struct rf_slice path = exchange->request->path;
     if (exchange->method != RF_HTTP_GET && exchange->method != RF_HTTP_HEAD) {
         rf_log(RF_LOG_INFO, "admin_call", "principal=\"%s\" path=\"%.*s\"", exchange->principal,
                (int)(path.size < 200 ? path.size : 200), (const char *)path.data);
@@ -382,7 +434,7 @@ void rf_api_admin(struct rf_exchange *exchange)
     audit(exchange);
     for (size_t i = 0; i < N_ADMIN_ROUTES; i++) {
         paths[i] = admin_routes[i].path;
-        if (rf_slice_is(exchange->request.path, paths[i])) {
+        if (rf_slice_is(exchange->request->path, paths[i])) {
             if (!admin_routes[i].get || only_get(exchange)) {
                 admin_routes[i].handler(exchange);
             }

@@ -7,6 +7,8 @@
 #include "server/exchange.h"
 #include "server/item_request.h"
 
+#define BODY_KEEP_MAX (256u * 1024)
+
 /* ---- Table and replicas ------------------------------------------------------------------- */
 
 static const struct rf_server_table *server_table(const struct rf_server *server, const char *name)
@@ -67,10 +69,18 @@ static void name_replicas(struct rf_exchange *exchange, const struct rf_table *t
     }
     const uint16_t *members = rf_view_replicas(view, table, exchange->token);
     for (uint32_t i = 0; i < table->n_placed && at < sizeof(exchange->replicas); i++) {
-        int n = snprintf(exchange->replicas + at, sizeof(exchange->replicas) - at, "%s%s",
-                         i == 0 ? "" : ",", view->ring->members[members[i]].name);
-        at += n > 0 ? (size_t)n : 0;
+        const char *name = view->ring->members[members[i]].name;
+        size_t      n = strlen(name);
+        if (at + n + 2 > sizeof(exchange->replicas)) {
+            break;
+        }
+        if (i != 0) {
+            exchange->replicas[at++] = ',';
+        }
+        memcpy(exchange->replicas + at, name, n);
+        at += n;
     }
+    exchange->replicas[at] = 0;
 }
 
 /* ---- Checks that need table and clock ----------------------------------------------------- */
@@ -128,7 +138,7 @@ static bool check_item(struct rf_exchange *exchange, struct rf_item_request *ite
 static bool media_ok(const struct rf_exchange *exchange)
 {
     static const char json[] = "application/json";
-    struct rf_slice   type = rf_http_header(&exchange->request, "content-type");
+    struct rf_slice   type = rf_http_header(exchange->request, "content-type");
     size_t            n = sizeof(json) - 1;
     if (type.data == NULL) {
         return true;
@@ -167,18 +177,19 @@ static void refuse_item(struct rf_exchange *exchange, struct rf_item_request *it
 static bool make_row(struct rf_item_request *item, struct rf_row *ret_row)
 {
     size_t key_size = item->key.size;
-    if (item->blob == NULL) {
-        item->blob = rf_blob_new(RF_KEY_MAX);
+    bool   key_only = item->blob == NULL;
+    if (key_only) {
+        item->blob = rf_blob_copy(rf_buf_slice(&item->key));
     }
     if (item->blob == NULL) {
         item->rc = RF_NO_MEMORY;
         return false;
     }
-    uint8_t *key = item->blob->data + RF_KEY_MAX - key_size;
+    uint8_t *key = item->blob->data + (key_only ? 0 : RF_KEY_MAX - key_size);
     memcpy(key, item->key.data, key_size);
     *ret_row = (struct rf_row){
         .key = rf_slice(key, key_size),
-        .value = rf_slice(item->blob->data + RF_KEY_MAX, item->value_size),
+        .value = rf_slice(key + key_size, key_only ? 0 : item->value_size),
         .blob = item->blob,
     };
     return true;
@@ -193,7 +204,7 @@ static void run_item(struct rf_exchange *exchange, struct rf_item_request *item,
     exchange->key = *row;
     exchange->weak = item->quorum != 0 && item->quorum < quorum;
     exchange->explain = item->explain;
-    exchange->started_us = rf_clock_now().mono_us;
+    exchange->started_us = rf_loop_now(&exchange->worker->base.loop).mono_us;
     rf_blob_take(row->blob); /* the exchange's */
     rf_blob_take(row->blob); /* the event's */
     struct rf_event event = {
@@ -226,7 +237,7 @@ static void start_item(struct rf_exchange *exchange, enum rf_client_kind kind)
         item.rc = RF_UNSUPPORTED_MEDIA;
         snprintf(item.detail, sizeof(item.detail), "the body must be application/json");
     } else {
-        rf_item_parse(&item, exchange->request.query, exchange->body);
+        rf_item_parse(&item, exchange->request->query, exchange->body);
     }
     if (check_item(exchange, &item, &table) && make_row(&item, &row)) {
         run_item(exchange, &item, table, &row);
@@ -263,10 +274,21 @@ void rf_api_item(struct rf_exchange *exchange)
 
 /* ---- The reply ---------------------------------------------------------------------------- */
 
+static void put_hex(char text[16], uint64_t value)
+{
+    static const char hex[] = "0123456789abcdef";
+    for (int i = 15; i >= 0; i--, value >>= 4) {
+        text[i] = hex[value & 15];
+    }
+}
+
+/* "hlc-writer", 16 hex digits each. */
 static void put_version(char text[40], const struct rf_version *version)
 {
-    snprintf(text, 40, "%016llx-%016llx", (unsigned long long)version->hlc,
-             (unsigned long long)version->writer);
+    put_hex(text, version->hlc);
+    text[16] = '-';
+    put_hex(text + 17, version->writer);
+    text[33] = 0;
 }
 
 /* As text when it is UTF-8 (JSON keeps it exactly), else as base64. */
@@ -351,39 +373,43 @@ static void reply_failed(struct rf_exchange *exchange, const struct rf_reply *re
 
 void rf_api_item_reply(struct rf_exchange *exchange, const struct rf_reply *reply)
 {
-    struct rf_buf body = {0};
-    char          version[40];
-    char          headers[64];
+    struct rf_buf *body = &exchange->worker->body;
+    char           version[40];
+    char           headers[64] = "ETag: \"";
     if (reply->rc != RF_OK) {
         reply_failed(exchange, reply);
         return;
     }
     put_version(version, &reply->row.version);
-    snprintf(headers, sizeof(headers), "ETag: \"%s\"\r\n", version);
-    rf_buf_append_str(&body, "{");
+    memcpy(headers + 7, version, 33);
+    memcpy(headers + 40, "\"\r\n", 4);
+    rf_buf_clear(body);
+    rf_buf_append_str(body, "{");
     if (exchange->kind == RF_CLIENT_DELETE) {
-        rf_buf_append_str(&body, "\"deleted\":true");
+        rf_buf_append_str(body, "\"deleted\":true");
     } else {
-        put_key(&body, exchange);
+        put_key(body, exchange);
     }
     if (exchange->kind == RF_CLIENT_GET) {
-        rf_buf_append_str(&body, ",\"value\":\"");
-        rf_base64_encode(&body, reply->row.value);
-        rf_buf_append_str(&body, "\"");
+        rf_buf_append_str(body, ",\"value\":\"");
+        rf_base64_encode(body, reply->row.value);
+        rf_buf_append_str(body, "\"");
     }
-    rf_buf_append_str(&body, ",");
-    put_times(&body, &reply->row, version);
+    rf_buf_append_str(body, ",");
+    put_times(body, &reply->row, version);
     if (reply->superseded) {
-        rf_buf_append_str(&body, ",\"superseded\":true");
+        rf_buf_append_str(body, ",\"superseded\":true");
     }
     if (exchange->weak) {
-        rf_buf_append_str(&body, ",\"guarantee\":\"eventual\"");
+        rf_buf_append_str(body, ",\"guarantee\":\"eventual\"");
     }
     if (exchange->explain) {
-        put_explain(&body, exchange, reply);
+        put_explain(body, exchange, reply);
     }
-    rf_buf_append_str(&body, "}");
+    rf_buf_append_str(body, "}");
     rf_exchange_answer(exchange, exchange->kind == RF_CLIENT_PUT ? 201 : 200, "application/json",
-                       rf_buf_slice(&body), headers);
-    rf_buf_fini(&body);
+                       rf_buf_slice(body), headers);
+    if (body->cap > BODY_KEEP_MAX) {
+        rf_buf_fini(body); /* one large value must not pin its memory */
+    }
 }

@@ -14,14 +14,17 @@ struct rf_exchange {
     struct rf_worker      *worker;
     struct rf_http_conn   *conn; /* NULL when the client is gone */
     struct rf_exchange    *next; /* on its connection, in order */
-    struct rf_http_request request; /* slices are valid only inside the handler's first call */
+    const struct rf_http_request *request; /* valid only inside the handler's first call */
     struct rf_slice        body;    /* ditto */
     enum rf_http_method    method;
     bool                   keep_alive;
     bool                   done;
-    char                   request_id[24];
+    uint64_t               number;  /* of the thread's requests: makes the request id */
     const char            *principal; /* token id, after rf_exchange_authorize */
-    struct rf_buf          response;  /* the whole response, when done */
+    struct rf_buf          response;  /* the whole response, when it waits for others */
+    /* Flush and compaction: threads that are still at it, and the first failure. */
+    uint32_t   work_left;
+    enum rf_rc work_rc;
     /* Item requests, until the reply comes. */
     enum rf_client_kind kind;
     struct rf_row       key; /* holds a blob reference */
@@ -49,6 +52,8 @@ void rf_api_item(struct rf_exchange *exchange);                           /* api
 void rf_api_item_reply(struct rf_exchange *exchange, const struct rf_reply *reply);
 void rf_api_health(struct rf_exchange *exchange);                         /* api_admin.c */
 void rf_api_admin(struct rf_exchange *exchange);
+/* One thread has done what POST flush or compactions asked for; the last one finishes. */
+void rf_api_work_reply(struct rf_exchange *exchange, enum rf_rc rc);
 /* A reload asked for by POST config/reload is over; the body's reference passes over. */
 void rf_api_reload_reply(struct rf_exchange *exchange, bool ok, struct rf_blob *body);
 void rf_api_ring(struct rf_exchange *exchange);

@@ -46,14 +46,16 @@ static void flush_ready(struct rf_http_conn *http)
         http->first = exchange->next;
         http->last = http->first == NULL ? NULL : http->last;
         http->n_exchanges--;
-        rf_buf_append_slice(rf_conn_out(http->conn), rf_buf_slice(&exchange->response));
+        if (exchange->response.size != 0) {
+            rf_buf_append_slice(rf_conn_out(http->conn), rf_buf_slice(&exchange->response));
+        }
         if (!exchange->keep_alive) {
             http->no_more = true;
         }
         free_exchange(exchange);
     }
     if (http->first == NULL) {
-        http->idle_us = rf_clock_now().mono_us;
+        http->idle_us = rf_loop_now(&http->worker->base.loop).mono_us;
         if (http->no_more) {
             rf_conn_close(http->conn, "");
             return;
@@ -72,21 +74,18 @@ void rf_exchange_answer(struct rf_exchange *exchange, uint16_t status, const cha
     if (atomic_load_explicit(&worker->base.server->draining, memory_order_relaxed)) {
         exchange->keep_alive = false;
     }
-    char lines[512];
-    if (exchange->replicas[0] != 0) {
-        snprintf(lines, sizeof(lines), "%sRingfort-Replicas: %s\r\n", headers == NULL ? "" : headers,
-                 exchange->replicas);
-        headers = lines;
-    }
     struct rf_http_response response = {
         .status = status,
         .content_type = content_type,
         .body = body,
         .headers = headers,
+        .replicas = exchange->replicas,
         .keep_alive = exchange->keep_alive,
         .head_only = exchange->method == RF_HTTP_HEAD,
     };
-    rf_http_write(&exchange->response, &response);
+    /* Straight to the connection when no earlier request is still waiting for its answer. */
+    bool first = exchange->conn != NULL && exchange->conn->first == exchange;
+    rf_http_write(first ? rf_conn_out(exchange->conn->conn) : &exchange->response, &response);
     worker->http_by_class[status / 100 % 6]++;
     exchange->done = true;
     if (exchange->conn == NULL) {
@@ -100,6 +99,7 @@ void rf_exchange_problem(struct rf_exchange *exchange, enum rf_rc rc, const char
                          const char *extra)
 {
     struct rf_buf body = {0};
+    char          request_id[32];
     const char   *headers = rc == RF_UNAUTHENTICATED ? "WWW-Authenticate: Bearer\r\n"
                             : rf_rc_http(rc) == 503 || rf_rc_http(rc) == 429 ? "Retry-After: 1\r\n"
                                                                              : NULL;
@@ -109,7 +109,9 @@ void rf_exchange_problem(struct rf_exchange *exchange, enum rf_rc rc, const char
         headers = allow;
         detail = NULL;
     }
-    rf_problem_json(&body, rc, detail, exchange->request_id, extra);
+    snprintf(request_id, sizeof(request_id), "%02x-%016llx", exchange->worker->base.number,
+             (unsigned long long)exchange->number);
+    rf_problem_json(&body, rc, detail, request_id, extra);
     rf_exchange_answer(exchange, rf_rc_http(rc), "application/problem+json", rf_buf_slice(&body),
                        headers);
     rf_buf_fini(&body);
@@ -119,7 +121,7 @@ void rf_exchange_no_route(struct rf_exchange *exchange, const char *const *paths
 {
     char            path[64];
     char            detail[200];
-    struct rf_slice sent = exchange->request.path;
+    struct rf_slice sent = exchange->request->path;
     snprintf(path, sizeof(path), "%.*s", (int)(sent.size < 62 ? sent.size : 62),
              (const char *)sent.data);
     const char *meant = rf_did_you_mean(path, paths, n);
@@ -131,9 +133,9 @@ void rf_exchange_no_route(struct rf_exchange *exchange, const char *const *paths
 
 bool rf_exchange_authorize(struct rf_exchange *exchange)
 {
-    struct rf_slice  header = rf_http_header(&exchange->request, "authorization");
-    if (rf_ok(rf_auth_check(exchange->worker->live.auth, header, rf_clock_now().wall_ms,
-                            &exchange->principal))) {
+    struct rf_slice  header = rf_http_header(exchange->request, "authorization");
+    uint64_t         wall_ms = rf_loop_now(&exchange->worker->base.loop).wall_ms;
+    if (rf_ok(rf_auth_check(exchange->worker->live.auth, header, wall_ms, &exchange->principal))) {
         return true;
     }
     rf_exchange_problem(exchange, RF_UNAUTHENTICATED,
@@ -167,7 +169,7 @@ static const struct route routes[] = {
 
 static void dispatch(struct rf_exchange *exchange)
 {
-    struct rf_slice path = exchange->request.path;
+    struct rf_slice path = exchange->request->path;
     for (size_t i = 0; i < sizeof(routes) / sizeof(routes[0]); i++) {
         size_t n = strlen(routes[i].path);
         bool   matches = path.size >= n && memcmp(path.data, routes[i].path, n) == 0 &&
@@ -195,8 +197,7 @@ static struct rf_exchange *new_exchange(struct rf_http_conn *http)
     exchange->magic = RF_EXCHANGE_MAGIC;
     exchange->worker = worker;
     exchange->conn = http;
-    snprintf(exchange->request_id, sizeof(exchange->request_id), "%02x-%016llx",
-             worker->base.number, (unsigned long long)++worker->request_number);
+    exchange->number = ++worker->request_number;
     if (http->last == NULL) {
         http->first = exchange;
     } else {
@@ -234,7 +235,7 @@ static size_t take_request(struct rf_http_conn *http, struct rf_slice bytes)
     struct rf_http_request request;
     enum rf_rc             rc = rf_http_parse(bytes, &request).rc;
     if (http->started_us == 0) {
-        http->started_us = rf_clock_now().mono_us;
+        http->started_us = rf_loop_now(&http->worker->base.loop).mono_us;
     }
     if (rc == RF_MORE) {
         return 0;
@@ -271,7 +272,7 @@ static size_t take_request(struct rf_http_conn *http, struct rf_slice bytes)
     http->started_us = 0;
     http->in_body = false;
     http->continued = false;
-    exchange->request = request;
+    exchange->request = &request;
     exchange->method = request.method;
     exchange->keep_alive = request.keep_alive;
     exchange->body = rf_slice(bytes.data + request.head_size, (size_t)request.content_length);
@@ -306,7 +307,7 @@ static void on_ready(struct rf_conn *conn)
 {
     struct rf_http_conn *http = rf_conn_user(conn);
     http->ready = true;
-    http->idle_us = rf_clock_now().mono_us;
+    http->idle_us = rf_loop_now(&http->worker->base.loop).mono_us;
 }
 
 static void on_close(struct rf_conn *conn, const char *why)
@@ -366,7 +367,7 @@ static void on_client(uv_stream_t *listener, int status)
         return;
     }
     http->worker = worker;
-    http->idle_us = rf_clock_now().mono_us;
+    http->idle_us = rf_loop_now(&http->worker->base.loop).mono_us;
     http->conn = rf_conn_accept(&worker->base.loop, listener, worker->https, &callbacks, http);
     if (http->conn == NULL) {
         rf_mem_free(http);
@@ -421,7 +422,7 @@ static void sweep_one(struct rf_http_conn *http, uint64_t now_us)
 static void on_sweep(uv_timer_t *timer)
 {
     struct rf_worker    *worker = timer->data;
-    uint64_t             now_us = rf_clock_now().mono_us;
+    uint64_t             now_us = rf_loop_now(&worker->base.loop).mono_us;
     struct rf_http_conn *next = NULL;
     rf_worker_publish_stats(worker);
     rf_links_sweep(worker);

@@ -275,8 +275,11 @@ static void take_parameter(struct rf_item_request *item, const struct rf_buf *na
 {
     char           label[64];
     struct written value = {.is_text = true, .text = rf_buf_slice(text)};
-    snprintf(label, sizeof(label), "%.*s", (int)(name->size < 60 ? name->size : 60),
-             (const char *)name->data);
+    size_t n = name->size < sizeof(label) ? name->size : sizeof(label) - 1;
+    if (n != 0) {
+        memcpy(label, name->data, n);
+    }
+    label[n] = 0;
     const struct field *field =
         strlen(label) == name->size ? find_field(item, label, true) : NULL;
     if (field == NULL) {

@@ -69,6 +69,39 @@ static void put_requests(struct rf_buf *body, const struct rf_worker_stats *stat
            "Rows kept by this node for unreachable replicas.", shard->hints_stored);
 }
 
+static void put_files(struct rf_buf *body, const struct rf_store_stats *store)
+{
+    simple(body, "ringfort_sstable_files", "gauge", "SSTables.", store->files);
+    simple(body, "ringfort_sstable_bytes", "gauge", "Bytes of all SSTables.", store->file_bytes);
+    simple(body, "ringfort_sstable_memory_bytes", "gauge", "Memory of their indexes and filters.",
+           store->file_memory);
+    simple(body, "ringfort_sstable_reads_total", "counter", "Look-ups that read an SSTable.",
+           store->files_asked);
+    simple(body, "ringfort_bloom_negatives_total", "counter",
+           "Look-ups that a Bloom filter kept away from an SSTable.", store->bloom_negatives);
+    simple(body, "ringfort_sstable_skipped_total", "counter",
+           "Look-ups that left out an SSTable with older versions only.", store->files_skipped);
+    simple(body, "ringfort_flushes_total", "counter", "Memtables written out.", store->flushes);
+    simple(body, "ringfort_flushed_bytes_total", "counter", "Bytes written by flushes.",
+           store->flushed_bytes);
+    simple(body, "ringfort_compactions_total", "counter", "Merges done.", store->compactions);
+    simple(body, "ringfort_compaction_read_bytes_total", "counter", "Bytes read by merges.",
+           store->compacted_in_bytes);
+    simple(body, "ringfort_compaction_written_bytes_total", "counter", "Bytes written by merges.",
+           store->compacted_out_bytes);
+    simple(body, "ringfort_expired_values_total", "counter",
+           "Expired values replaced by their marker.", store->expired_values);
+    simple(body, "ringfort_background_failures_total", "counter",
+           "Flushes, merges and deletions that failed and are tried again.", store->failed_jobs);
+    simple(body, "ringfort_damaged_blocks_total", "counter",
+           "Blocks whose checksum was wrong; they are never served.", store->damaged_blocks);
+    simple(body, "ringfort_cannot_say_total", "counter",
+           "Reads that this replica did not answer because it may have lost data.",
+           store->cannot_say);
+    simple(body, "ringfort_quarantined_partitions", "gauge",
+           "Partitions that may have lost data.", store->quarantined_partitions);
+}
+
 static void put_storage(struct rf_buf *body, const struct rf_store_stats *store)
 {
     simple(body, "ringfort_storage_applies_total", "counter", "Rows offered to storage.",
@@ -89,6 +122,9 @@ static void put_storage(struct rf_buf *body, const struct rf_store_stats *store)
            store->memtable_bytes);
     simple(body, "ringfort_memtable_rows", "gauge", "Rows in all memtables.",
            store->memtable_rows);
+    simple(body, "ringfort_wal_live_bytes", "gauge", "Log segments that are still needed.",
+           store->wal_live_bytes);
+    put_files(body, store);
     simple(body, "ringfort_storage_read_only", "gauge",
            "1 when the log has failed and nothing is acknowledged.", store->read_only);
 }

@@ -216,26 +216,30 @@ static bool is_ack(enum rf_message_kind kind)
 }
 
 /* Which thread's machine is this for? Answers go to who asked, control messages to control, a
- * peer's requests to the thread of their link. */
-static void route_frame(struct rf_link *link, const struct rf_message *message,
-                        struct rf_slice frame)
+ * peer's requests to the thread of their link. The message points into `blob`, borrowed. */
+static void route_frame(struct rf_link *link, struct rf_message *message, struct rf_slice frame,
+                        struct rf_blob *shared)
 {
     struct rf_worker *worker = link->worker;
     uint32_t          n_shards = worker->base.server->n_shards;
     uint32_t          to = worker->base.number;
-    struct rf_blob   *blob = rf_blob_copy(frame);
     if (rf_message_is_control(message->kind)) {
         to = n_shards;
     } else if (is_ack(message->kind)) {
         uint8_t shard = rf_tag_shard(message->request_id);
         to = shard == RF_CONTROL_SHARD ? n_shards : shard;
     }
-    if (blob == NULL || to > n_shards) {
-        rf_blob_drop(blob);
+    if (to == worker->base.number) {
+        struct rf_event event = {.kind = RF_EV_MESSAGE, .as.message = *message};
+        event.as.message.from = link->node;
+        event.as.message.link = handle_of(link);
+        /* An acknowledgement without a row borrows nothing. */
+        event.as.message.row.blob = message->row.key.size == 0 ? NULL : rf_blob_take(shared);
+        rf_worker_event(worker, &event);
         return;
     }
-    if (to == worker->base.number) {
-        rf_worker_frame(worker, link->node, handle_of(link), blob);
+    struct rf_blob *blob = to > n_shards ? NULL : rf_blob_copy(frame);
+    if (blob == NULL) {
         return;
     }
     struct rf_mail mail = {
@@ -247,36 +251,69 @@ static void route_frame(struct rf_link *link, const struct rf_message *message,
     }
 }
 
-static size_t on_data(struct rf_conn *conn, struct rf_slice bytes)
+/* The front of the bytes that is whole frames; RF_CORRUPT when a length cannot be. */
+static enum rf_rc whole_frames(struct rf_slice bytes, size_t *ret_size)
 {
-    struct rf_link *link = rf_conn_user(conn);
-    size_t          used = 0;
-    while (link->conn != NULL) {
+    size_t     at = 0;
+    size_t     size = 0;
+    enum rf_rc rc = RF_OK;
+    while (at < bytes.size &&
+           (rc = rf_frame_size(rf_slice(bytes.data + at, bytes.size - at), &size).rc) == RF_OK &&
+           size <= bytes.size - at) {
+        at += size;
+    }
+    *ret_size = at;
+    return rc == RF_MORE ? RF_OK : rc;
+}
+
+/* Frames up to the first bad one. RF_OK, or why the link cannot go on. */
+static enum rf_rc take_frames(struct rf_link *link, struct rf_blob *shared)
+{
+    size_t at = 0;
+    while (at < shared->size && link->conn != NULL) {
         struct rf_message message;
         size_t            size = 0;
-        struct rf_slice   rest = rf_slice(bytes.data + used, bytes.size - used);
+        struct rf_slice   rest = rf_slice(shared->data + at, shared->size - at);
         enum rf_rc        rc = rf_frame_size(rest, &size).rc;
-        if (rc == RF_MORE || (rc == RF_OK && size > rest.size)) {
-            break;
-        }
-        rest.size = rc == RF_OK ? size : 0;
-        rc = rc == RF_OK ? rf_message_decode(rest, &message).rc : rc;
+        rf_assert(rc == RF_OK && size <= rest.size); /* whole_frames has seen it */
+        rest.size = size;
+        rc = rf_message_decode(rest, &message).rc;
         if (rc != RF_OK) {
-            refuse_link(link, rc == RF_WRONG_VERSION ? "it speaks another version of the protocol"
-                                                     : "a frame is damaged");
-            return bytes.size;
+            return rc;
         }
-        used += size;
+        at += size;
         if (message.kind == RF_MSG_HELLO) {
             on_hello(link, &message);
         } else if (link->state == LINK_UP) {
-            route_frame(link, &message, rest);
+            route_frame(link, &message, rest, shared);
         } else {
-            refuse_link(link, "it did not begin with a hello");
-            return bytes.size;
+            return RF_BAD_REQUEST;
         }
     }
-    return used;
+    return RF_OK;
+}
+
+/* All frames of one read share one copy, which their rows keep alive: one allocation per read, not
+ * per frame. */
+static size_t on_data(struct rf_conn *conn, struct rf_slice bytes)
+{
+    struct rf_link *link = rf_conn_user(conn);
+    size_t          size = 0;
+    enum rf_rc      rc = whole_frames(bytes, &size);
+    if (size != 0) {
+        struct rf_blob *shared = rf_blob_copy(rf_slice(bytes.data, size));
+        enum rf_rc      taken = shared == NULL ? RF_NO_MEMORY : take_frames(link, shared);
+        rf_blob_drop(shared);
+        rc = taken != RF_OK ? taken : rc;
+    }
+    if (rc == RF_OK) {
+        return size;
+    }
+    refuse_link(link, rc == RF_WRONG_VERSION ? "it speaks another version of the protocol"
+                      : rc == RF_BAD_REQUEST ? "it did not begin with a hello"
+                      : rc == RF_NO_MEMORY   ? "there is no memory for its frames"
+                                             : "a frame is damaged");
+    return bytes.size;
 }
 
 /* ---- Connections -------------------------------------------------------------------------- */
@@ -317,7 +354,16 @@ static void on_close(struct rf_conn *conn, const char *why)
     }
 }
 
-static const struct rf_conn_callbacks callbacks = {on_ready, on_data, on_close, NULL};
+/* An HTTP client, a port scanner: nothing to answer, but worth a line that says what it is. */
+static void on_plain(struct rf_conn *conn, struct rf_slice bytes)
+{
+    (void)bytes;
+    rf_log(RF_LOG_WARN, "peer_rejected",
+           "remote=%s text=\"what it sent is no TLS; this port speaks TLS between nodes, clients use "
+           "listen.client\"", rf_conn_remote(conn));
+}
+
+static const struct rf_conn_callbacks callbacks = {on_ready, on_data, on_close, on_plain};
 
 /* Whoever reaches the peer port can open connections; only certificates make them links. */
 static bool may_accept(const struct rf_worker *worker)
@@ -434,7 +480,7 @@ static struct rf_buf *room_on(struct rf_link *link)
 static void tell_if_down(struct rf_link *link)
 {
     if (link != NULL && link->conn == NULL && link->address == NULL) {
-        struct rf_event event = {.kind = RF_EV_LINK, .now = rf_clock_now(),
+        struct rf_event event = {.kind = RF_EV_LINK, .now = rf_loop_now(&link->worker->base.loop),
                                  .as.peer = {.node = link->node, .up = false}};
         rf_queue_push(&link->worker->queue, &event);
     }

@@ -83,15 +83,24 @@ static bool open_engine(struct rf_server *server)
         .n_shards = server->n_shards,
         .segment_max = SEGMENT_MAX,
         .random = random,
+        .memtable_max = (uint64_t)config->storage.memtable_bytes,
+        .memtable_total_max = (uint64_t)config->storage.memtable_total_bytes,
+        .wal_max = (uint64_t)config->storage.wal_max_bytes,
     };
     if (!rf_ok(rf_engine_open(&engine, &server->engine, &error))) {
         rf_log(RF_LOG_ERROR, "storage_failed", "text=\"%s\"", error.text);
         return false;
     }
     struct rf_recovery found = rf_engine_recovery(server->engine);
-    rf_log(RF_LOG_INFO, "recovered", "segments=%llu records=%llu torn_tails=%llu generation=%llu",
+    rf_log(found.quarantined_partitions + found.damaged_files == 0 ? RF_LOG_INFO : RF_LOG_ERROR,
+           "recovered",
+           "segments=%llu records=%llu torn_tails=%llu files=%llu deleted_files=%llu "
+           "damaged_segments=%llu damaged_files=%llu quarantined_partitions=%llu generation=%llu",
            (unsigned long long)found.segments, (unsigned long long)found.records,
-           (unsigned long long)found.torn_tails,
+           (unsigned long long)found.torn_tails, (unsigned long long)found.files,
+           (unsigned long long)found.deleted_files, (unsigned long long)found.damaged_segments,
+           (unsigned long long)found.damaged_files,
+           (unsigned long long)found.quarantined_partitions,
            (unsigned long long)rf_engine_generation(server->engine));
     for (uint32_t t = 0; t < server->n_tables; t++) {
         if (!rf_ok(rf_engine_add_table(server->engine, &server->tables[t].policy))) {

@@ -33,6 +33,8 @@ enum rf_mail_kind {
     RF_MAIL_RELOAD,     /* shard: take these settings over */
     RF_MAIL_RELOAD_ASK, /* control: a client asks for a reload */
     RF_MAIL_RELOADED,   /* shard: how it went, for that client */
+    RF_MAIL_WORK,       /* shard: flush or compact all you have, for a client of thread `from` */
+    RF_MAIL_WORKED,     /* it is done */
     RF_MAIL_DRAIN, /* stop serving, finish what is under way */
     RF_MAIL_STOP,  /* leave the loop */
 };
@@ -60,6 +62,12 @@ struct rf_mail {
             bool                ok;
             struct rf_blob     *body; /* RELOADED: JSON; one reference */
         } reloaded;                   /* and RELOAD_ASK */
+        struct rf_work {
+            struct rf_exchange *exchange; /* of thread `from` */
+            uint32_t            from;
+            bool                compaction; /* or a flush */
+            enum rf_rc          rc;         /* WORKED */
+        } work;
     } as;
 };
 

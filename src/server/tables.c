@@ -46,12 +46,16 @@ static void join_plugins(struct rf_server *server, struct rf_server_table *table
 {
     void *placement_options = NULL;
     void *conflict_options = NULL;
+    void *compaction_options = NULL;
     const struct rf_plugin *placement =
         take_plugin(server, table, RF_KIND_PLACEMENT, &table->config.placement, document,
                     &placement_options, problems);
     const struct rf_plugin *conflict =
         take_plugin(server, table, RF_KIND_CONFLICT, &table->config.conflict, document,
                     &conflict_options, problems);
+    const struct rf_plugin *compaction =
+        take_plugin(server, table, RF_KIND_COMPACTION, &table->config.compaction, document,
+                    &compaction_options, problems);
     if (conflict != NULL && (conflict->ops.conflict.capabilities & RF_NEWEST_WINS) == 0) {
         snprintf(table->problem, sizeof(table->problem),
                  "plugin '%s' does not declare RF_NEWEST_WINS; resolvers that keep or merge several "
@@ -65,6 +69,10 @@ static void join_plugins(struct rf_server *server, struct rf_server_table *table
         .host = rf_registry_host(),
         .conflict = conflict == NULL ? NULL : &conflict->ops.conflict,
         .conflict_options = conflict_options,
+        .compaction = compaction == NULL ? NULL : &compaction->ops.compaction,
+        .compaction_options = compaction_options,
+        .bloom_bits_per_key = (uint32_t)table->config.bloom_bits_per_key,
+        .lz4 = table->config.compression == 1,
     };
     table->view.placement = placement == NULL ? NULL : &placement->ops.placement;
     table->view.placement_options = placement_options;
@@ -149,6 +157,7 @@ void rf_tables_free(struct rf_server *server)
     for (uint32_t t = 0; t < server->n_tables; t++) {
         rf_mem_free((void *)(uintptr_t)server->tables[t].view.placement_options);
         rf_mem_free((void *)(uintptr_t)server->tables[t].policy.conflict_options);
+        rf_mem_free((void *)(uintptr_t)server->tables[t].policy.compaction_options);
     }
     rf_mem_free(server->tables);
 }

@@ -69,6 +69,8 @@ static void drop_mail(struct rf_mail *mail)
         rf_blob_drop(mail->as.reloaded.body);
         break;
     case RF_MAIL_RELOAD_ASK:
+    case RF_MAIL_WORK:
+    case RF_MAIL_WORKED:
     case RF_MAIL_ALIVE:
     case RF_MAIL_LINK:
     case RF_MAIL_SEEN:
@@ -105,7 +107,8 @@ void rf_thread_fini(struct rf_thread *thread)
 static bool must_arrive(enum rf_mail_kind kind)
 {
     return kind == RF_MAIL_STORED || kind == RF_MAIL_VIEW || kind == RF_MAIL_ALIVE ||
-           kind == RF_MAIL_LINK || kind == RF_MAIL_RELOADED || kind == RF_MAIL_DRAIN;
+           kind == RF_MAIL_LINK || kind == RF_MAIL_RELOADED || kind == RF_MAIL_WORKED ||
+           kind == RF_MAIL_DRAIN;
 }
 
 static bool post(struct rf_thread *from, uint32_t to, const struct rf_mail *mail)
@@ -174,7 +177,7 @@ void rf_thread_wake_at(struct rf_thread *thread, uint64_t at_us)
     if (at_us >= thread->timer_at_us) {
         return;
     }
-    uint64_t now_us = rf_clock_now().mono_us;
+    uint64_t now_us = rf_loop_now(&thread->loop).mono_us;
     uint64_t wait_ms = at_us <= now_us ? 0 : (at_us - now_us + 999) / 1000;
     thread->timer_at_us = at_us;
     uv_update_time(&thread->loop.uv);

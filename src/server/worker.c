@@ -39,7 +39,8 @@ static void route_stored(struct rf_worker *worker, const struct rf_store_done *d
     uint8_t  shard = rf_tag_shard(done->tag);
     uint32_t to = shard == RF_CONTROL_SHARD ? worker->base.server->n_shards : shard;
     if (to == worker->base.number) {
-        struct rf_event event = {.kind = RF_EV_STORED, .now = rf_clock_now(), .as.stored = *done};
+        struct rf_event event = {.kind = RF_EV_STORED, .now = rf_loop_now(&worker->base.loop),
+                                 .as.stored = *done};
         rf_queue_push(&worker->queue, &event);
         return;
     }
@@ -57,8 +58,6 @@ static void submit(struct rf_worker *worker, struct rf_store_op *op)
     }
 }
 
-static void run_machine(struct rf_worker *worker);
-
 static void on_log_done(uv_async_t *handle)
 {
     struct rf_worker    *worker = handle->data;
@@ -68,9 +67,9 @@ static void on_log_done(uv_async_t *handle)
         return;
     }
     worker->log_busy = false;
-    uint64_t was_read_only = rf_store_stats(worker->store).read_only;
+    bool was_read_only = rf_store_read_only(worker->store);
     rf_store_log_end(worker->store);
-    if (was_read_only == 0 && rf_store_stats(worker->store).read_only != 0) {
+    if (!was_read_only && rf_store_read_only(worker->store)) {
         rf_log(RF_LOG_ERROR, "wal_failed",
                "shard=%u text=\"the write-ahead log cannot be written; this shard acknowledges "
                "nothing any more. Check the disk, then restart the node\"",
@@ -81,7 +80,6 @@ static void on_log_done(uv_async_t *handle)
             route_stored(worker, &done[i]);
         }
     }
-    run_machine(worker);
 }
 
 /* ---- Effects ------------------------------------------------------------------------------ */
@@ -157,15 +155,14 @@ static void do_effect(struct rf_worker *worker, struct rf_effect *effect)
     }
 }
 
-/* Steps the machine until its queue is empty; effects may add events (completions at once). */
-static void run_machine(struct rf_worker *worker)
+/* At the end of a loop turn: steps the machine with all that the turn brought, until its queue is
+ * empty (effects may add events: completions at once). So one step handles many events, messages to
+ * one peer share a TLS record, and writes of one turn share a log group. */
+static void run_machine(void *user)
 {
+    struct rf_worker *worker = user;
     struct rf_effects effects = {.list = worker->effects, .max = RF_EFFECTS_MAX};
-    if (worker->running) {
-        return;
-    }
-    worker->running = true;
-    do {
+    while (worker->queue.n != 0) {
         enum rf_rc rc =
             rf_shard_step(worker->shard, worker->queue.list, worker->queue.n, &effects).rc;
         rf_assert(rc == RF_OK || rc == RF_MORE);
@@ -173,17 +170,16 @@ static void run_machine(struct rf_worker *worker)
         for (uint32_t i = 0; i < effects.n; i++) {
             do_effect(worker, &effects.list[i]);
         }
-    } while (worker->queue.n != 0);
-    worker->running = false;
+        rf_thread_wake_at(&worker->base, effects.wake_at_us);
+    }
     kick_log(worker);
-    rf_thread_wake_at(&worker->base, effects.wake_at_us);
+    rf_background_kick(worker);
 }
 
 void rf_worker_event(struct rf_worker *worker, struct rf_event *event)
 {
-    event->now = rf_clock_now();
+    event->now = rf_loop_now(&worker->base.loop);
     rf_queue_push(&worker->queue, event);
-    run_machine(worker);
 }
 
 void rf_worker_frame(struct rf_worker *worker, uint64_t from, uint64_t link, struct rf_blob *blob)
@@ -217,7 +213,6 @@ static void on_mail(struct rf_thread *thread, struct rf_mail *mail)
     switch (mail->kind) {
     case RF_MAIL_STORE:
         submit(worker, &mail->as.store);
-        run_machine(worker);
         return;
     case RF_MAIL_STORED:
         event.kind = RF_EV_STORED;
@@ -258,6 +253,12 @@ static void on_mail(struct rf_thread *thread, struct rf_mail *mail)
         return;
     case RF_MAIL_SEEN:
         rf_link_seen(worker, mail->as.peer.node);
+        return;
+    case RF_MAIL_WORK:
+        rf_background_ask(worker, &mail->as.work);
+        return;
+    case RF_MAIL_WORKED:
+        rf_api_work_reply(mail->as.work.exchange, mail->as.work.rc);
         return;
     case RF_MAIL_DRAIN:
         drain(worker);
@@ -369,6 +370,8 @@ struct rf_result rf_worker_init(struct rf_worker *worker, struct rf_server *serv
     RF_TRY(rf_thread_init(&worker->base, server, number));
     worker->base.on_mail = on_mail;
     worker->base.on_timer = on_timer;
+    worker->base.loop.on_turn = run_machine;
+    worker->base.loop.turn_user = worker;
     worker->store = rf_engine_store(server->engine, number);
     RF_TRY(make_machine(worker));
     RF_TRY(make_contexts(worker, ret_why));
@@ -395,6 +398,7 @@ static void worker_main(void *argument)
             uv_run(&worker->base.loop.uv, UV_RUN_ONCE);
         }
     }
+    rf_background_finish(worker);
     atomic_store(&worker->log_stop, true);
     uv_sem_post(&worker->log_work);
     uv_thread_join(&worker->log_thread);
@@ -428,6 +432,7 @@ void rf_worker_fini(struct rf_worker *worker)
     SSL_CTX_free(worker->peer_server);
     SSL_CTX_free(worker->peer_client);
     rf_mem_free(worker->live.auth);
+    rf_buf_fini(&worker->body);
     uv_mutex_destroy(&worker->published_lock);
     uv_sem_destroy(&worker->log_work);
 }

@@ -17,12 +17,21 @@ struct rf_worker_stats {
     uint64_t              http_by_class[6];
 };
 
+#define RF_WORK_SLOTS 2u     /* background jobs at a time, per store */
+#define RF_WORK_WAITING 64u  /* clients that wait for a flush or compaction, per thread */
+
+/* One background job of the store on its way through the thread pool. */
+struct rf_work_slot {
+    uv_work_t         request;
+    struct rf_worker *worker;
+    struct rf_job    *job; /* NULL: free */
+};
+
 struct rf_worker {
     struct rf_thread      base; /* first: the thread's callbacks cast back */
     struct rf_shard      *shard;
     struct rf_store      *store;
     struct rf_event_queue queue;
-    bool                  running; /* inside rf_worker_run */
     struct rf_effect     *effects;
     /* The log thread. */
     uv_thread_t   log_thread;
@@ -31,6 +40,11 @@ struct rf_worker {
     bool          log_busy;
     _Atomic bool  log_stop;
     struct rf_live live;
+    /* Background jobs (background.c). */
+    struct rf_work_slot slots[RF_WORK_SLOTS];
+    _Atomic bool        work_stop; /* jobs give up */
+    struct rf_work      waiting[RF_WORK_WAITING];
+    uint32_t            n_waiting;
     /* Clients. */
     uv_tcp_t             client_listener;
     SSL_CTX             *https;
@@ -38,6 +52,7 @@ struct rf_worker {
     uint32_t             n_http_conns;
     uv_timer_t           sweep;
     uint64_t             request_number;
+    struct rf_buf        body; /* scratch: of the response that is being made */
     /* Peers. */
     uv_tcp_t         peer_listener;
     SSL_CTX         *peer_server;
@@ -58,13 +73,22 @@ RF_CHECKED struct rf_result rf_worker_init(struct rf_worker *worker, struct rf_s
 RF_CHECKED struct rf_result rf_worker_start(struct rf_worker *worker);
 void rf_worker_fini(struct rf_worker *worker); /* after the thread has ended */
 
-/* Queues an event with the time of now (references pass over) and runs the machine. */
+/* Queues an event with the time of now (references pass over); the machine runs at the end of the
+ * loop's turn. */
 void rf_worker_event(struct rf_worker *worker, struct rf_event *event);
 
 /* Renews the copy of this thread's counters. Thread: the worker's. */
 void rf_worker_publish_stats(struct rf_worker *worker);
 /* Adds up the copies of all threads. Thread: any. */
 struct rf_worker_stats rf_worker_sum_stats(struct rf_server *server);
+
+/* --- background.c */
+/* Starts the store's jobs that are due. Cheap when none is. */
+void rf_background_kick(struct rf_worker *worker);
+/* A client of some thread asks for a flush or a compaction of this thread's store. */
+void rf_background_ask(struct rf_worker *worker, const struct rf_work *work);
+/* The thread ends: jobs under way give up, what is in memory is flushed. Blocks. */
+void rf_background_finish(struct rf_worker *worker);
 
 /* --- peer_link.c */
 RF_CHECKED struct rf_result rf_links_init(struct rf_worker *worker, char ret_why[256]);

@@ -367,6 +367,7 @@ static void start_control(struct rf_sim *sim, struct rf_sim_node *node)
         .hint_interval_us = 2000000,
         .rng_seed = rf_rng_next(&sim->rng),
         .state = sim->state,
+        .pool = sim->pool,
     };
     const struct rf_row *state = durable_meta(sim, node, "cluster");
     make_member(sim, node, &config.self);

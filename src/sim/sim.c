@@ -133,6 +133,8 @@ bool rf_sim_init(struct rf_sim *sim)
     sim->spared = sim->n_nodes;
     sim->delay_us = 500;
     rf_assert(sim->options.n_shards >= 1 && sim->options.n_shards <= RF_SIM_SHARDS_MAX);
+    sim->pool = rf_member_pool_new();
+    rf_assert(sim->pool != NULL);
     sim->nodes = RF_NEW_ARRAY(struct rf_sim_node, sim->n_nodes);
     rf_assert(sim->nodes != NULL);
     if (!sim->gossip_only) {
@@ -151,6 +153,7 @@ void rf_sim_fini(struct rf_sim *sim)
     for (uint32_t i = 0; i < sim->n_nodes; i++) {
         rf_sim_node_fini(sim, &sim->nodes[i]);
     }
+    rf_member_pool_free(sim->pool);
     rf_sim_queue_fini(sim);
     rf_sim_views_fini(sim);
     rf_sim_workload_fini(sim);

@@ -138,6 +138,7 @@ struct rf_sim {
     bool                  gossip_only;
     struct rf_slice       state;    /* cluster state that nodes start with; empty: they form one */
     struct rf_registry   *registry;
+    struct rf_member_pool *pool; /* of all control machines */
     struct rf_table       table;
     struct rf_sim_view   *views;
     uint32_t              n_views, cap_views;

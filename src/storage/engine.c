@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "base/hash.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "storage/engine_private.h"
 
@@ -22,6 +23,20 @@ static struct rf_result fail(struct rf_engine_error *error, struct rf_result res
 
 /* ---- Directory and identity --------------------------------------------------------------- */
 
+/* A new directory's own name must be durable too. Its parent may belong to somebody else and not be
+ * readable; then it was there before us, and there is nothing to do. */
+static void sync_parent(struct rf_fs fs, const char *dir)
+{
+    char        parent[RF_PATH_SIZE];
+    const char *slash = strrchr(dir, '/');
+    if (slash != NULL && strlen(dir) < sizeof(parent)) {
+        size_t n = slash == dir ? 1 : (size_t)(slash - dir);
+        memcpy(parent, dir, n);
+        parent[n] = 0;
+        (void)fs.ops->sync_dir(fs.context, parent).rc;
+    }
+}
+
 static struct rf_result lock_directory(struct rf_engine *engine, struct rf_engine_error *error)
 {
     const struct rf_engine_config *config = &engine->config;
@@ -32,6 +47,7 @@ static struct rf_result lock_directory(struct rf_engine *engine, struct rf_engin
         return fail(error, made, "cannot make the data directory %s: %s", config->dir,
                     rf_rc_text(made.rc));
     }
+    sync_parent(fs, config->dir);
     snprintf(path, sizeof(path), "%s/LOCK", config->dir);
     struct rf_result opened = fs.ops->open(fs.context, path, RF_OPEN_WRITE, &engine->lock);
     if (opened.rc == RF_NOT_FOUND) {
@@ -81,7 +97,7 @@ struct replay {
     struct rf_result  result;
     uint64_t          last_segment[256]; /* per shard that ever wrote */
     uint64_t          last_seq[256];
-    uint32_t          shard; /* of the segment being read */
+    bool              damaged;
 };
 
 static void replay_record(void *argument, const struct rf_wal_record *record, uint64_t seq)
@@ -92,12 +108,41 @@ static void replay_record(void *argument, const struct rf_wal_record *record, ui
     if (!rf_ok(replay->result)) {
         return;
     }
-    struct rf_store *store =
-        &engine->stores[rf_partition_of(engine, record->token) % engine->config.n_shards];
-    struct rf_store_table *table = rf_store_table_of(store, record->table);
-    replay->result = table == NULL ? rf_result(RF_NO_MEMORY)
-                                   : rf_store_merge_row(store, table, record->token, &record->row, 0);
+    struct rf_store *store = rf_store_of_partition(engine, rf_partition_of(engine, record->token));
+    replay->result = rf_store_merge_row(store, record->table, record->token, &record->row);
     engine->recovery.records++;
+}
+
+/* Segments of a shard come in order. Sequences that are missing between two of them were durable
+ * (the later one says so) and are lost. */
+static void note_segment(struct replay *replay, uint32_t shard, uint64_t segment,
+                         const struct rf_wal_info *info, bool damaged)
+{
+    uint64_t last_seq = replay->last_seq[shard];
+    bool     gap = last_seq != 0 && info->first_seq != 0 && info->first_seq != last_seq + 1;
+    replay->engine->recovery.segments++;
+    replay->engine->recovery.torn_tails += info->torn_at != 0;
+    replay->engine->recovery.damaged_segments += damaged || gap;
+    replay->damaged = replay->damaged || damaged || gap;
+    replay->last_segment[shard] = segment;
+    if (info->last_seq > last_seq) {
+        replay->last_seq[shard] = info->last_seq;
+    }
+}
+
+static struct rf_result keep_name(struct rf_engine *engine, const char *name)
+{
+    if (engine->n_old_segments == engine->cap_old_segments) {
+        uint32_t cap = engine->cap_old_segments == 0 ? 16 : engine->cap_old_segments * 2;
+        void    *grown = rf_mem_realloc(engine->old_segments, (size_t)cap * RF_WAL_NAME_SIZE);
+        if (grown == NULL) {
+            return rf_result(RF_NO_MEMORY);
+        }
+        engine->old_segments = grown;
+        engine->cap_old_segments = cap;
+    }
+    snprintf(engine->old_segments[engine->n_old_segments++], RF_WAL_NAME_SIZE, "%s", name);
+    return rf_result(RF_OK);
 }
 
 static void replay_segment(void *argument, const char *name)
@@ -106,58 +151,78 @@ static void replay_segment(void *argument, const char *name)
     struct rf_engine  *engine = replay->engine;
     uint32_t           shard = 0;
     uint64_t           segment = 0;
-    struct rf_wal_info info;
+    struct rf_wal_info info = {0};
     char               path[RF_PATH_SIZE + RF_WAL_NAME_SIZE];
     if (!rf_ok(replay->result) || !rf_wal_segment_parse(name, &shard, &segment)) {
         return;
     }
     snprintf(path, sizeof(path), "%s/%s", replay->dir, name);
-    replay->shard = shard;
     struct rf_result read =
         rf_wal_read(engine->config.fs, path, segment, replay_record, replay, &info);
-    engine->recovery.segments++;
-    engine->recovery.torn_tails += info.torn_at != 0;
-    engine->recovery.damaged_segments += read.rc == RF_CORRUPT;
-    if (rf_ok(replay->result) && !rf_ok(read)) {
-        replay->result = read;
+    bool damaged = read.rc == RF_CORRUPT;
+    note_segment(replay, shard, segment, &info, damaged);
+    atomic_fetch_add(&engine->old_bytes, info.size);
+    if (rf_ok(replay->result)) {
+        replay->result = damaged ? rf_result(RF_OK) : read;
     }
-    if (segment > replay->last_segment[shard]) {
-        replay->last_segment[shard] = segment;
+    if (rf_ok(replay->result)) {
+        replay->result = keep_name(engine, name);
     }
-    if (info.last_seq > replay->last_seq[shard]) {
-        replay->last_seq[shard] = info.last_seq;
+}
+
+/* Damage below the durable mark: which keys it held is not known, so no partition can say for sure
+ * (S31). The log goes on with the records that are fine. */
+static struct rf_result quarantine_all(struct rf_engine *engine)
+{
+    rf_log(RF_LOG_ERROR, "wal_damaged",
+           "segments=%llu text=\"the write-ahead log has lost acknowledged writes; this replica does "
+           "not answer for what it may have lost until it is repaired from its peers\"",
+           (unsigned long long)engine->recovery.damaged_segments);
+    for (uint32_t p = 0; p < engine->identity.n_partitions; p++) {
+        RF_TRY(rf_partition_quarantine(engine, p));
     }
+    return rf_result(RF_OK);
+}
+
+static struct rf_result replay_log(struct rf_engine *engine, struct replay *replay)
+{
+    const struct rf_engine_config *config = &engine->config;
+    struct rf_fs                   fs = config->fs;
+    RF_TRY(fs.ops->mkdir(fs.context, replay->dir));
+    RF_TRY(fs.ops->sync_dir(fs.context, config->dir));
+    RF_TRY(fs.ops->sync_dir(fs.context, replay->dir));
+    RF_TRY(rf_partitions_open(engine));
+    RF_TRY(fs.ops->list(fs.context, replay->dir, replay_segment, replay));
+    RF_TRY(replay->result);
+    if (replay->damaged) {
+        RF_TRY(quarantine_all(engine));
+    }
+    for (uint32_t s = 0; s < config->n_shards; s++) {
+        RF_TRY(rf_wal_new(fs, replay->dir, s, replay->last_segment[s] + 1, replay->last_seq[s] + 1,
+                          config->segment_max, &engine->stores[s].wal));
+    }
+    return rf_result(RF_OK);
 }
 
 static struct rf_result recover(struct rf_engine *engine, struct rf_engine_error *error)
 {
-    const struct rf_engine_config *config = &engine->config;
-    struct rf_fs                   fs = config->fs;
-    struct replay                 *replay = RF_NEW(struct replay);
+    struct replay *replay = RF_NEW(struct replay);
     if (replay == NULL) {
         return rf_result(RF_NO_MEMORY);
     }
     replay->engine = engine;
-    snprintf(replay->dir, sizeof(replay->dir), "%s/wal", config->dir);
-    struct rf_result result = fs.ops->mkdir(fs.context, replay->dir);
-    if (rf_ok(result)) {
-        result = fs.ops->sync_dir(fs.context, config->dir);
-    }
-    if (rf_ok(result)) {
-        result = fs.ops->list(fs.context, replay->dir, replay_segment, replay);
-    }
-    if (rf_ok(result)) {
-        result = replay->result;
-    }
-    for (uint32_t s = 0; rf_ok(result) && s < config->n_shards; s++) {
-        result = rf_wal_new(fs, replay->dir, s, replay->last_segment[s] + 1,
-                            replay->last_seq[s] + 1, config->segment_max, &engine->stores[s].wal);
-    }
+    snprintf(replay->dir, sizeof(replay->dir), "%s/wal", engine->config.dir);
+    struct rf_result result = replay_log(engine, replay);
     if (!rf_ok(result)) {
-        result = fail(error, result, "recovery from %s failed: %s", replay->dir,
+        result = fail(error, result, "recovery from %s failed: %s", engine->config.dir,
                       rf_rc_text(result.rc));
     }
     rf_mem_free(replay);
+    atomic_store(&engine->old_gone, engine->n_old_segments == 0);
+    if (engine->n_old_segments != 0 && atomic_load(&engine->old_pins) == 0) {
+        engine->stores[0].trim_old = true; /* everything is in files already */
+        engine->stores[0].trim_due = true;
+    }
     return result;
 }
 
@@ -207,8 +272,16 @@ void rf_engine_close(struct rf_engine *engine)
         return;
     }
     for (uint32_t s = 0; engine->stores != NULL && s < engine->config.n_shards; s++) {
-        rf_store_fini(&engine->stores[s]);
+        if (engine->stores[s].magic == RF_STORE_MAGIC) {
+            rf_store_fini(&engine->stores[s]);
+        }
     }
+    rf_partitions_close(engine);
+    for (uint32_t i = 0; i < engine->n_meta; i++) {
+        rf_blob_drop(engine->meta[i]);
+    }
+    rf_mem_free(engine->meta);
+    rf_mem_free(engine->old_segments);
     if (engine->locked) {
         engine->config.fs.ops->close(engine->config.fs.context, engine->lock);
     }
@@ -260,16 +333,44 @@ struct rf_store *rf_engine_store(struct rf_engine *engine, uint32_t shard)
     return &engine->stores[shard];
 }
 
-bool rf_engine_meta(const struct rf_engine *engine, const char *key, struct rf_row *ret_row)
+/* Keeps the blob as long as the engine. */
+static bool keep_meta(struct rf_engine *engine, struct rf_blob *blob)
+{
+    if (engine->n_meta == engine->cap_meta) {
+        uint32_t         cap = engine->cap_meta == 0 ? 8 : engine->cap_meta * 2;
+        struct rf_blob **grown = rf_mem_realloc(engine->meta, sizeof(struct rf_blob *) * cap);
+        if (grown == NULL) {
+            return false;
+        }
+        engine->meta = grown;
+        engine->cap_meta = cap;
+    }
+    engine->meta[engine->n_meta++] = blob;
+    return true;
+}
+
+bool rf_engine_meta(struct rf_engine *engine, const char *key, struct rf_row *ret_row)
 {
     struct rf_slice        name = rf_slice_str(key);
     uint64_t               token = rf_hash64(name, 0);
-    uint32_t               partition = rf_partition_of(engine, token);
-    struct rf_store       *store = &engine->stores[partition % engine->config.n_shards];
+    struct rf_store       *store = rf_store_of_partition(engine, rf_partition_of(engine, token));
     struct rf_store_table *table = rf_store_table_of(store, RF_TABLE_META);
+    struct rf_row          found = {0};
+    struct rf_row          copy;
     uint64_t               seq = 0;
-    return table != NULL && table->parts[partition].active != NULL &&
-           rf_memtable_get(table->parts[partition].active, token, name, ret_row, &seq);
+    if (table != NULL) {
+        (void)rf_store_find(store, table, token, name, NULL, &found, &seq);
+    }
+    if (!rf_row_exists(&found) || !rf_ok(rf_row_copy(&found, &copy))) {
+        return false;
+    }
+    if (!keep_meta(engine, copy.blob)) {
+        rf_blob_drop(copy.blob);
+        return false;
+    }
+    *ret_row = copy;
+    ret_row->blob = NULL; /* the engine holds it */
+    return true;
 }
 
 struct rf_recovery rf_engine_recovery(const struct rf_engine *engine)

@@ -1,6 +1,6 @@
 /* The storage engine of a node: its directory, identity and recovery, and one store per shard.
  *
- * Directory: LOCK, identity, wal/. Partitions (a power of two, fixed at the first start) are cut by
+ * Directory: LOCK, identity, wal/, pNNN/ per partition with its manifest and SSTables. Partitions (a power of two, fixed at the first start) are cut by
  * the low bits of the token and belong to one shard each: partition p to shard p mod n_shards. */
 #ifndef RF_STORAGE_ENGINE_H
 #define RF_STORAGE_ENGINE_H
@@ -19,6 +19,11 @@ struct rf_engine_config {
     uint32_t     n_shards;     /* 1 … 254 */
     uint64_t     segment_max;  /* bytes per WAL segment */
     uint64_t     random;       /* from the host: becomes the node id at the first start */
+    /* Limits of the node, shared evenly by the stores; 0: none. */
+    uint64_t memtable_max;       /* bytes of one table's memtables; above, they are flushed */
+    uint64_t memtable_total_max; /* bytes of all; above, the largest table is flushed, at twice as
+                                    much writes are refused */
+    uint64_t wal_max;            /* bytes of all segments; above, what pins the oldest is flushed */
 };
 
 /* Why opening failed, for the operator. */
@@ -51,12 +56,17 @@ RF_CHECKED struct rf_result rf_engine_add_table(struct rf_engine            *eng
 struct rf_store *rf_engine_store(struct rf_engine *engine, uint32_t shard);
 
 /* A row of RF_TABLE_META as recovery left it; false when there is none. For the start only, before
- * the stores are used. ret_row borrows the engine's memory. */
-bool rf_engine_meta(const struct rf_engine *engine, const char *key, struct rf_row *ret_row);
+ * the stores are used. ret_row borrows the engine's memory. Blocks: may read a file. */
+bool rf_engine_meta(struct rf_engine *engine, const char *key, struct rf_row *ret_row);
 
 /* What recovery found, for the log. */
 struct rf_recovery {
     uint64_t segments, records, torn_tails, damaged_segments;
+    uint64_t files;                  /* SSTables opened */
+    uint64_t damaged_files;          /* in a manifest, but not to be read */
+    uint64_t deleted_files;          /* left by a crash */
+    uint64_t adopted_files;          /* valid ones behind a manifest's bad tail */
+    uint64_t quarantined_partitions; /* cannot say (S31, D10) */
 };
 struct rf_recovery rf_engine_recovery(const struct rf_engine *engine);
 
@@ -67,13 +77,53 @@ extern const struct rf_store_ops rf_lsm_ops;
 bool rf_store_log_begin(struct rf_store *store);
 void rf_store_log_run(struct rf_store *store); /* the log thread; blocks */
 void rf_store_log_end(struct rf_store *store);
+/* Has the log failed? Then nothing is acknowledged any more. Thread: owner. Blocks: no. */
+bool rf_store_read_only(const struct rf_store *store);
+
+/* ---- Background jobs ---------------------------------------------------------------------- */
+
+/* Flush, compaction and deletion run as jobs: `begin` and `end` on the owner thread, `step` on any
+ * one thread. Up to two jobs of a store are under way at a time, so that a long merge does not keep
+ * a flush waiting. A failed job changes nothing and is tried again a second later. */
+struct rf_job;
+
+/* Tells the time (for what expires, and for retries). Thread: owner. Before job_begin. */
+void rf_store_set_time(struct rf_store *store, uint64_t wall_ms);
+/* The next job that is due; NULL when there is none, or two are under way. Cheap when nothing is
+ * due. Thread: owner. Blocks: no. */
+struct rf_job *rf_store_job_begin(struct rf_store *store);
+/* Does a bounded piece of work (about 1 MiB). True when the job is finished. Thread: any one.
+ * Blocks: yes. */
+bool rf_job_step(struct rf_job *job);
+/* Takes the result over and frees the job; one that is not finished is given up. RF_OK, or why it
+ * failed. Thread: owner. Blocks: no. */
+struct rf_result rf_store_job_end(struct rf_store *store, struct rf_job *job);
+
+/* Asks for a flush of all memtables, or for a merge of all files of each table and partition. The
+ * work comes out of job_begin. Thread: owner. */
+void rf_store_request_flush(struct rf_store *store);
+void rf_store_request_compaction(struct rf_store *store);
+/* Is asked-for work still to be done (or under way)? */
+bool rf_store_flush_wanted(const struct rf_store *store);
+bool rf_store_compaction_wanted(const struct rf_store *store);
 
 struct rf_store_stats {
     uint64_t applies, reads, scans, newer, memtable_hits;
+    uint64_t bloom_negatives, files_asked, files_skipped; /* look-ups in files */
+    uint64_t cannot_say, damaged_blocks;
+    uint64_t flushes, flushed_rows, flushed_bytes;
+    uint64_t compactions, compacted_in_bytes, compacted_out_bytes;
+    uint64_t dropped_rows;   /* left out by flush and compaction */
+    uint64_t expired_values; /* values that became markers (D2) */
+    uint64_t failed_jobs;
+    uint64_t files, file_bytes, file_memory; /* gauges; memory of indexes and filters */
+    uint64_t wal_live_bytes;                 /* gauge: segments that are still needed */
+    uint64_t quarantined_partitions;         /* gauge */
     uint64_t wal_groups, wal_bytes, wal_records;
     uint64_t memtable_bytes, memtable_rows; /* gauges */
     uint64_t read_only; /* gauge, 1: the log failed; nothing is acknowledged any more */
 };
+/* Walks all files: once a second, not per request. Thread: owner. Blocks: no. */
 struct rf_store_stats rf_store_stats(const struct rf_store *store);
 
 #endif

@@ -251,29 +251,71 @@ static struct rf_result find_row(const struct rf_sst_block *block, uint64_t toke
     return rf_result(RF_OK);
 }
 
+/* Is the block's first row above (token, key)? Leaves the block loaded. */
+static struct rf_result starts_after(const struct rf_sst *sst, uint64_t number,
+                                     struct rf_sst_block *block, uint64_t token,
+                                     struct rf_slice key, bool *ret_after)
+{
+    uint64_t      row_token = 0;
+    struct rf_row row;
+    RF_TRY(read_block(sst, number, block));
+    RF_TRY(row_at(block, 0, &row_token, &row));
+    *ret_after = row_token != token ? row_token > token : rf_slice_cmp(row.key, key) > 0;
+    return rf_result(RF_OK);
+}
+
+/* Loads the block in which (token, key) is or would be. Many blocks may share one token (all hints
+ * for a node do): then the fence of tokens says nothing and their first keys are compared. */
+static struct rf_result load_place(const struct rf_sst *sst, struct rf_sst_block *block,
+                                   uint64_t token, struct rf_slice key, uint64_t *ret_number)
+{
+    uint64_t low = find_block(sst, token);
+    uint64_t high = low + 1; /* becomes the first block that starts above the place */
+    uint64_t loaded = UINT64_MAX;
+    rf_assert(low < sst->info.n_blocks);
+    while (high < sst->info.n_blocks && entry_at(sst, high).first_token <= token) {
+        uint64_t step = high - low;
+        high = high + step < sst->info.n_blocks ? high + step : sst->info.n_blocks;
+    }
+    while (high - low > 1) {
+        uint64_t middle = low + (high - low) / 2;
+        bool     after = entry_at(sst, middle).first_token > token;
+        if (!after) {
+            RF_TRY(starts_after(sst, middle, block, token, key, &after));
+            loaded = middle;
+        }
+        if (after) {
+            high = middle;
+        } else {
+            low = middle;
+        }
+    }
+    *ret_number = low;
+    return loaded == low ? rf_result(RF_OK) : read_block(sst, low, block);
+}
+
 struct rf_result rf_sst_get(const struct rf_sst *sst, struct rf_sst_block *block, uint64_t token,
                             struct rf_slice key, struct rf_row *ret_row)
 {
     rf_assert(sst->magic == SST_MAGIC);
-    for (uint64_t at = find_block(sst, token); at < sst->info.n_blocks; at++) {
-        uint32_t number = 0;
-        if (entry_at(sst, at).first_token > token) {
-            break;
-        }
-        RF_TRY(read_block(sst, at, block));
-        RF_TRY(find_row(block, token, key, &number));
-        if (number < block->n) {
-            uint64_t      row_token = 0;
-            struct rf_row row;
-            RF_TRY(row_at(block, number, &row_token, &row));
-            if (row_token != token || !rf_slice_eq(row.key, key)) {
-                return rf_result(RF_NOT_FOUND);
-            }
-            *ret_row = row;
-            return rf_result(RF_OK);
-        }
+    uint64_t      at = 0;
+    uint32_t      number = 0;
+    uint64_t      row_token = 0;
+    struct rf_row row;
+    if (token < sst->info.first_token || token > sst->info.last_token) {
+        return rf_result(RF_NOT_FOUND);
     }
-    return rf_result(RF_NOT_FOUND);
+    RF_TRY(load_place(sst, block, token, key, &at));
+    RF_TRY(find_row(block, token, key, &number));
+    if (number == block->n) {
+        return rf_result(RF_NOT_FOUND);
+    }
+    RF_TRY(row_at(block, number, &row_token, &row));
+    if (row_token != token || !rf_slice_eq(row.key, key)) {
+        return rf_result(RF_NOT_FOUND);
+    }
+    *ret_row = row;
+    return rf_result(RF_OK);
 }
 
 /* ---- Iterator ----------------------------------------------------------------------------- */
@@ -295,23 +337,14 @@ static struct rf_result settle(struct rf_sst_iter *iter)
 struct rf_result rf_sst_seek(const struct rf_sst *sst, uint64_t token, struct rf_slice key,
                              struct rf_sst_iter *ret_iter)
 {
-    *ret_iter = (struct rf_sst_iter){.sst = sst, .at_block = find_block(sst, token)};
-    if (token > sst->info.last_token || ret_iter->at_block >= sst->info.n_blocks) {
+    *ret_iter = (struct rf_sst_iter){.sst = sst};
+    if (token > sst->info.last_token) {
         ret_iter->end = true;
         return rf_result(RF_OK);
     }
-    RF_TRY(read_block(sst, ret_iter->at_block, &ret_iter->block));
+    RF_TRY(load_place(sst, &ret_iter->block, token, key, &ret_iter->at_block));
     RF_TRY(find_row(&ret_iter->block, token, key, &ret_iter->at_row));
-    while (!ret_iter->end && ret_iter->at_row == ret_iter->block.n) { /* colliding tokens go on */
-        if (ret_iter->at_block + 1 < sst->info.n_blocks) {
-            ret_iter->at_block++;
-            RF_TRY(read_block(sst, ret_iter->at_block, &ret_iter->block));
-            RF_TRY(find_row(&ret_iter->block, token, key, &ret_iter->at_row));
-        } else {
-            ret_iter->end = true;
-        }
-    }
-    return ret_iter->end ? rf_result(RF_OK) : settle(ret_iter);
+    return settle(ret_iter);
 }
 
 struct rf_result rf_sst_next(struct rf_sst_iter *iter)

@@ -45,6 +45,9 @@ struct rf_result rf_store_init(struct rf_store *store, struct rf_engine *engine,
     *store = (struct rf_store){.magic = RF_STORE_MAGIC, .engine = engine, .shard = shard};
     bool made = rf_store_table_of(store, RF_TABLE_META) != NULL &&
                 rf_store_table_of(store, RF_TABLE_HINTS) != NULL;
+    for (uint32_t t = 0; t < store->n_tables; t++) {
+        store->tables[t].policy.bloom_bits_per_key = 10;
+    }
     return rf_result(made ? RF_OK : RF_NO_MEMORY);
 }
 
@@ -56,21 +59,35 @@ static void done_list_fini(struct rf_done_list *done)
     rf_mem_free(done->list);
 }
 
+static void fini_part(struct rf_part *part)
+{
+    rf_memtable_free(part->active);
+    rf_memtable_free(part->frozen);
+    for (uint32_t i = 0; i < part->n_files; i++) {
+        rf_data_file_free(part->files[i]);
+    }
+    rf_mem_free(part->files);
+}
+
 void rf_store_fini(struct rf_store *store)
 {
+    rf_assert(!store->flushing && !store->compacting && !store->trimming);
     for (uint32_t t = 0; t < store->n_tables; t++) {
         for (uint32_t p = 0; p < store->engine->identity.n_partitions; p++) {
-            rf_memtable_free(store->tables[t].parts[p].active);
+            fini_part(&store->tables[t].parts[p]);
         }
         rf_mem_free(store->tables[t].parts);
     }
     rf_mem_free(store->tables);
+    rf_mem_free(store->garbage);
     for (uint32_t i = 0; i < store->ready_at; i++) {
         store->ready.list[i].row.blob = NULL; /* went out through poll */
     }
     done_list_fini(&store->waiting_open);
     done_list_fini(&store->waiting_writing);
     done_list_fini(&store->ready);
+    rf_sst_block_fini(&store->blocks[0]);
+    rf_sst_block_fini(&store->blocks[1]);
     rf_wal_free(store->wal);
     *store = (struct rf_store){0};
 }
@@ -127,37 +144,64 @@ static uint32_t store_poll(void *argument, struct rf_store_done *ret_done, uint3
 
 /* ---- Apply and read ----------------------------------------------------------------------- */
 
-/* The key's newest row in this store; false when there is none. */
-static bool find_row(struct rf_store *store, struct rf_store_table *table, uint64_t token,
-                     struct rf_slice key, struct rf_row *ret_row, uint64_t *ret_seq)
-{
-    const struct rf_memtable *memtable = table->parts[rf_partition_of(store->engine, token)].active;
-    return memtable != NULL && rf_memtable_get(memtable, token, key, ret_row, ret_seq);
-}
-
 static struct rf_result put_row(struct rf_store *store, struct rf_store_table *table,
                                 uint64_t token, const struct rf_row *row, uint64_t seq)
 {
-    struct rf_memtable **memtable = &table->parts[rf_partition_of(store->engine, token)].active;
-    if (*memtable == NULL) {
-        *memtable = rf_memtable_new();
-        if (*memtable == NULL) {
+    struct rf_part *part = &table->parts[rf_partition_of(store->engine, token)];
+    size_t          before = part->active == NULL ? 0 : rf_memtable_bytes(part->active);
+    if (part->active == NULL) {
+        part->active = rf_memtable_new();
+        if (part->active == NULL) {
             return rf_result(RF_NO_MEMORY);
         }
     }
-    return rf_memtable_put(*memtable, token, row, seq);
+    struct rf_result put = rf_memtable_put(part->active, token, row, seq);
+    size_t           grown = rf_memtable_bytes(part->active) - before;
+    table->active_bytes += grown;
+    store->memory += grown;
+    return put;
 }
 
-struct rf_result rf_store_merge_row(struct rf_store *store, struct rf_store_table *table,
-                                    uint64_t token, const struct rf_row *row, uint64_t seq)
+struct rf_result rf_store_merge_row(struct rf_store *store, uint64_t table_id, uint64_t token,
+                                    const struct rf_row *row)
 {
-    struct rf_row existing;
-    uint64_t      existing_seq = 0;
-    if (find_row(store, table, token, row->key, &existing, &existing_seq) &&
-        rf_table_resolve(&table->policy, row, &existing) <= 0) {
+    struct rf_row          existing;
+    uint64_t               seq = 0;
+    struct rf_store_table *table = rf_store_table_of(store, table_id);
+    if (table == NULL) {
+        return rf_result(RF_NO_MEMORY);
+    }
+    (void)rf_store_find(store, table, token, row->key, row, &existing, &seq);
+    if (rf_row_exists(&existing) && rf_table_resolve(&table->policy, row, &existing) <= 0) {
         return rf_result(RF_OK);
     }
-    return put_row(store, table, token, row, seq);
+    struct rf_part *part = &table->parts[rf_partition_of(store->engine, token)];
+    RF_TRY(put_row(store, table, token, row, 0));
+    if (!part->active_recovered) {
+        part->active_recovered = true;
+        atomic_fetch_add(&store->engine->old_pins, 1);
+    }
+    return rf_result(RF_OK);
+}
+
+/* Logs the row and puts it into the memtable. */
+static enum rf_store_status store_row(struct rf_store *store, struct rf_store_table *table,
+                                      const struct rf_store_op *op, uint64_t *ret_seq)
+{
+    struct rf_wal_record record = {op->table, rf_partition_of(store->engine, op->token), op->token,
+                                   op->row};
+    if (store->disk_full && (op->row.flags & RF_ROW_TOMBSTONE) == 0) {
+        return RF_STORE_FULL;
+    }
+    if (!rf_store_has_room(store)) {
+        return RF_STORE_FAILED;
+    }
+    struct rf_result logged = rf_wal_append(store->wal, &record, ret_seq);
+    if (rf_ok(logged)) {
+        logged = put_row(store, table, op->token, &op->row, *ret_seq);
+    }
+    rf_store_check_limits(store, table);
+    return rf_ok(logged) ? RF_STORE_STORED : RF_STORE_FAILED;
 }
 
 static struct rf_result apply(struct rf_store *store, struct rf_store_table *table,
@@ -167,7 +211,9 @@ static struct rf_result apply(struct rf_store *store, struct rf_store_table *tab
     uint64_t      seq = 0;
     store->stats.applies++;
     done->row.version = op->row.version;
-    if (find_row(store, table, op->token, op->row.key, &existing, &seq)) {
+    /* A damaged file hinders no write (D10): what can be read of it is compared. */
+    (void)rf_store_find(store, table, op->token, op->row.key, &op->row, &existing, &seq);
+    if (rf_row_exists(&existing)) {
         int order = rf_table_resolve(&table->policy, &op->row, &existing);
         if (order < 0) {
             done->row.version = existing.version;
@@ -182,18 +228,9 @@ static struct rf_result apply(struct rf_store *store, struct rf_store_table *tab
             return rf_store_wait_durable(store, seq, done);
         }
     }
-    struct rf_wal_record record = {op->table, rf_partition_of(store->engine, op->token), op->token,
-                                   op->row};
-    struct rf_result logged = rf_wal_append(store->wal, &record, &seq);
-    if (rf_ok(logged)) {
-        logged = put_row(store, table, op->token, &op->row, seq);
-    }
-    if (!rf_ok(logged)) {
-        done->status = logged.rc == RF_DISK_RESERVE ? RF_STORE_FULL : RF_STORE_FAILED;
-        return rf_result(RF_OK);
-    }
-    done->status = RF_STORE_STORED;
-    return rf_store_wait_durable(store, seq, done);
+    done->status = store_row(store, table, op, &seq);
+    return done->status == RF_STORE_STORED ? rf_store_wait_durable(store, seq, done)
+                                           : rf_result(RF_OK);
 }
 
 static struct rf_result read(struct rf_store *store, struct rf_store_table *table,
@@ -202,11 +239,14 @@ static struct rf_result read(struct rf_store *store, struct rf_store_table *tabl
     struct rf_row found;
     uint64_t      seq = 0;
     store->stats.reads++;
-    done->status = RF_STORE_ABSENT;
-    if (!find_row(store, table, op->token, op->row.key, &found, &seq)) {
+    enum rf_find find =
+        rf_store_find(store, table, op->token, op->row.key, NULL, &found, &seq);
+    if (find != RF_FIND_FOUND) {
+        store->stats.cannot_say += find == RF_FIND_CANNOT_SAY;
+        done->status = find == RF_FIND_ABSENT ? RF_STORE_ABSENT : RF_STORE_CANNOT_SAY;
         return rf_result(RF_OK);
     }
-    store->stats.memtable_hits++;
+    store->stats.memtable_hits += seq != 0;
     if (!rf_ok(rf_row_copy(&found, &done->row))) {
         done->status = RF_STORE_FAILED;
         return rf_result(RF_OK);
@@ -293,18 +333,40 @@ void rf_store_log_end(struct rf_store *store)
     release_all(store, &store->waiting_writing);
 }
 
+bool rf_store_read_only(const struct rf_store *store)
+{
+    return store->stats.read_only != 0;
+}
+
+static void add_part_stats(const struct rf_part *part, struct rf_store_stats *stats)
+{
+    const struct rf_memtable *memtables[2] = {part->active, part->frozen};
+    for (int i = 0; i < 2; i++) {
+        stats->memtable_bytes += memtables[i] == NULL ? 0 : rf_memtable_bytes(memtables[i]);
+        stats->memtable_rows += memtables[i] == NULL ? 0 : rf_memtable_rows(memtables[i]);
+    }
+    for (uint32_t i = 0; i < part->n_files; i++) {
+        stats->files++;
+        stats->file_bytes += rf_sst_info(part->files[i]->sst)->file_size;
+        stats->file_memory += rf_sst_memory(part->files[i]->sst);
+    }
+}
+
 struct rf_store_stats rf_store_stats(const struct rf_store *store)
 {
-    struct rf_store_stats stats = store->stats;
-    struct rf_wal_stats   wal = rf_wal_stats(store->wal);
+    const struct rf_engine *engine = store->engine;
+    struct rf_store_stats   stats = store->stats;
+    struct rf_wal_stats     wal = rf_wal_stats(store->wal);
     stats.wal_groups = wal.groups;
     stats.wal_bytes = wal.bytes;
     stats.wal_records = wal.records;
-    for (uint32_t t = 0; t < store->n_tables; t++) {
-        for (uint32_t p = 0; p < store->engine->identity.n_partitions; p++) {
-            const struct rf_memtable *memtable = store->tables[t].parts[p].active;
-            stats.memtable_bytes += memtable == NULL ? 0 : rf_memtable_bytes(memtable);
-            stats.memtable_rows += memtable == NULL ? 0 : rf_memtable_rows(memtable);
+    stats.wal_live_bytes = rf_wal_live_bytes(store->wal) +
+                           (store->shard == 0 ? atomic_load(&engine->old_bytes) : 0);
+    for (uint32_t p = store->shard; p < engine->identity.n_partitions;
+         p += engine->config.n_shards) {
+        stats.quarantined_partitions += engine->partitions[p].quarantined;
+        for (uint32_t t = 0; t < store->n_tables; t++) {
+            add_part_stats(&store->tables[t].parts[p], &stats);
         }
     }
     return stats;

@@ -10,6 +10,10 @@ struct rf_table_policy {
     const struct rf_host         *host; /* handed to plugins */
     const struct rf_conflict_ops *conflict;
     const void                   *conflict_options;
+    const struct rf_compaction_ops *compaction; /* NULL: tables of users are not compacted */
+    const void                     *compaction_options;
+    uint32_t                        bloom_bits_per_key; /* 0: no filter */
+    bool                            lz4;                /* compress data blocks */
 };
 
 /* Which of two versions of a key survives: > 0 when `a` does, <= 0 for `b`. NULL policy or conflict

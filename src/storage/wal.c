@@ -17,6 +17,13 @@ struct group {
     uint32_t      n;
 };
 
+/* A segment of this run. */
+struct segment {
+    uint64_t number;
+    uint64_t last_seq;
+    uint64_t bytes;
+};
+
 struct rf_wal {
     uint32_t     magic;
     uint32_t     shard;
@@ -30,6 +37,8 @@ struct rf_wal {
     bool                writing_busy;
     enum rf_rc          failure; /* RF_OK while the log works */
     struct rf_wal_stats stats;
+    struct segment     *segments; /* oldest first; the last one is being written */
+    uint32_t            n_segments, cap_segments;
     /* Of the thread in rf_wal_run, between begin and end. */
     struct group   writing;
     struct rf_file file;
@@ -95,6 +104,7 @@ void rf_wal_free(struct rf_wal *wal)
     }
     rf_buf_fini(&wal->open.buf);
     rf_buf_fini(&wal->writing.buf);
+    rf_mem_free(wal->segments);
     wal->magic = 0;
     rf_mem_free(wal);
 }
@@ -127,9 +137,24 @@ struct rf_result rf_wal_append(struct rf_wal *wal, const struct rf_wal_record *r
     return rf_result(RF_OK);
 }
 
+/* Room for two more segments in the list: what one group can need. */
+static bool reserve_segments(struct rf_wal *wal)
+{
+    if (wal->n_segments + 2 <= wal->cap_segments) {
+        return true;
+    }
+    uint32_t        cap = wal->cap_segments == 0 ? 8 : wal->cap_segments * 2;
+    struct segment *grown = rf_mem_realloc(wal->segments, sizeof(*grown) * cap);
+    if (grown != NULL) {
+        wal->segments = grown;
+        wal->cap_segments = cap;
+    }
+    return grown != NULL;
+}
+
 bool rf_wal_begin(struct rf_wal *wal)
 {
-    if (wal->writing_busy || wal->open.n == 0 || wal->failure != RF_OK) {
+    if (wal->writing_busy || wal->open.n == 0 || wal->failure != RF_OK || !reserve_segments(wal)) {
         return false;
     }
     struct group spare = wal->writing;
@@ -197,7 +222,45 @@ struct rf_result rf_wal_end(struct rf_wal *wal)
     wal->stats.groups++;
     wal->stats.records += wal->writing.n;
     wal->stats.bytes += wal->writing.buf.size;
+    if (wal->n_segments == 0 || wal->segments[wal->n_segments - 1].number != wal->segment) {
+        rf_assert(wal->n_segments < wal->cap_segments);
+        wal->segments[wal->n_segments++] = (struct segment){.number = wal->segment};
+    }
+    wal->segments[wal->n_segments - 1].last_seq = wal->durable_seq;
+    wal->segments[wal->n_segments - 1].bytes += wal->writing.buf.size;
     return rf_result(RF_OK);
+}
+
+uint64_t rf_wal_live_bytes(const struct rf_wal *wal)
+{
+    uint64_t sum = 0;
+    for (uint32_t i = 0; i < wal->n_segments; i++) {
+        sum += wal->segments[i].bytes;
+    }
+    return sum;
+}
+
+uint64_t rf_wal_oldest_seq(const struct rf_wal *wal)
+{
+    return wal->n_segments == 0 ? 0 : wal->segments[0].last_seq;
+}
+
+bool rf_wal_unneeded(const struct rf_wal *wal, uint64_t seq, uint32_t index, uint64_t *ret_segment)
+{
+    if (index + 1 >= wal->n_segments || wal->segments[index].last_seq >= seq) {
+        return false;
+    }
+    *ret_segment = wal->segments[index].number;
+    return true;
+}
+
+void rf_wal_forget(struct rf_wal *wal, uint32_t n)
+{
+    rf_assert(n < wal->n_segments || n == 0);
+    wal->n_segments -= n;
+    if (n != 0) {
+        memmove(wal->segments, wal->segments + n, sizeof(*wal->segments) * wal->n_segments);
+    }
 }
 
 uint64_t rf_wal_durable_seq(const struct rf_wal *wal)
@@ -279,6 +342,7 @@ static struct rf_result read_groups(struct rf_slice bytes, uint64_t segment,
             return rf_result(RF_OK);
         }
         RF_TRY(read_records(&group, each, argument));
+        info->first_seq = info->first_seq == 0 ? group.first_seq : info->first_seq;
         info->last_seq = group.first_seq + group.n_records - 1;
         info->durable_seq = group.durable_seq;
         at += size;
@@ -293,8 +357,11 @@ struct rf_result rf_wal_read(struct rf_fs fs, const char *path, uint64_t segment
 {
     struct rf_file file;
     uint64_t       size = 0;
-    RF_TRY(fs.ops->open(fs.context, path, RF_OPEN_READ, &file));
+    RF_TRY(fs.ops->open(fs.context, path, RF_OPEN_READ | RF_OPEN_WRITE, &file));
     struct rf_result result = fs.ops->size(fs.context, file, &size);
+    if (rf_ok(result)) {
+        result = fs.ops->sync(fs.context, file);
+    }
     uint8_t         *bytes = rf_ok(result) ? rf_mem_alloc(size + 1) : NULL;
     if (rf_ok(result) && bytes == NULL) {
         result = rf_result(RF_NO_MEMORY);
@@ -303,7 +370,7 @@ struct rf_result rf_wal_read(struct rf_fs fs, const char *path, uint64_t segment
         result = fs.ops->pread(fs.context, file, bytes, size, 0);
     }
     fs.ops->close(fs.context, file);
-    *ret_info = (struct rf_wal_info){0};
+    *ret_info = (struct rf_wal_info){.size = size};
     if (rf_ok(result)) {
         result = read_groups(rf_slice(bytes, size), segment, each, argument, ret_info);
     }

@@ -42,6 +42,16 @@ struct rf_wal_stats {
 };
 struct rf_wal_stats rf_wal_stats(const struct rf_wal *wal);
 
+/* Bytes of the segments of this run that were not forgotten. Owner. */
+uint64_t rf_wal_live_bytes(const struct rf_wal *wal);
+/* Last sequence of the oldest segment of this run; 0 when there is none. Owner. */
+uint64_t rf_wal_oldest_seq(const struct rf_wal *wal);
+/* The oldest complete segment whose records are all below `seq`: it may be deleted. False: none.
+ * Owner. */
+bool rf_wal_unneeded(const struct rf_wal *wal, uint64_t seq, uint32_t index, uint64_t *ret_segment);
+/* The n oldest segments were deleted. Owner. */
+void rf_wal_forget(struct rf_wal *wal, uint32_t n);
+
 /* The name of a segment in its directory, "000-0000000000000001.wal". */
 #define RF_WAL_NAME_SIZE 32u
 void rf_wal_segment_name(uint32_t shard, uint64_t segment, char ret_name[RF_WAL_NAME_SIZE]);
@@ -50,8 +60,11 @@ bool rf_wal_segment_parse(const char *name, uint32_t *ret_shard, uint64_t *ret_s
 
 /* What a segment holds. Calls `each` for every record of its valid groups in order.
  * Returns RF_OK (ends cleanly or in a torn tail, which is reported in ret_info), RF_CORRUPT for
- * damage: a bad group although a later one says that it had been durable (S31). */
+ * damage: a bad group although a later one says that it had been durable (S31). The file is synced, so
+ * that nothing that is served from it can vanish. */
 struct rf_wal_info {
+    uint64_t size;          /* bytes of the file */
+    uint64_t first_seq;     /* of the first valid group; 0: none */
     uint64_t last_seq;      /* of the last valid group; 0: none */
     uint64_t durable_seq;   /* highest durable mark seen */
     uint64_t torn_at;       /* offset of a torn tail; 0: none */

@@ -113,6 +113,52 @@ static void rows_come_back(void **state)
     }
 }
 
+/* Goal: many blocks of one token (as hints have) are searched by key, not walked (S70). */
+static void one_token(void **state)
+{
+    (void)state;
+    struct rf_disk       *disk = rf_disk_new(1);
+    struct rf_fs          fs = rf_disk_fs(disk);
+    struct rf_sst_options options = {.file = 1, .table = 2};
+    struct rf_sst_writer *writer = NULL;
+    struct rf_sst        *sst = NULL;
+    struct rf_sst_info    info;
+    struct rf_sst_block   block = {0};
+    struct rf_sst_iter    iter;
+    struct rf_row         row, back;
+    char                  key[16], value[400];
+    assert_rc_ok(rf_sst_writer_new(fs, "/t", &options, &writer));
+    for (unsigned i = 0; i < 4000; i++) {
+        (void)make_row(i, key, value, &row);
+        assert_rc_ok(rf_sst_writer_add(writer, i < 3999 ? 7 : 8, &row));
+    }
+    assert_rc_ok(rf_sst_writer_finish(writer, &info));
+    rf_sst_writer_free(writer);
+    assert_true(info.n_blocks > 100);
+    assert_rc_ok(rf_sst_open(fs, "/t", 1, &sst));
+    for (unsigned i = 0; i < 3999; i++) {
+        (void)make_row(i, key, value, &row);
+        uint64_t before = rf_disk_calls(disk);
+        assert_rc_ok(rf_sst_get(sst, &block, 7, row.key, &back));
+        assert_true(rf_disk_calls(disk) - before < 12);
+        assert_true(rf_slice_eq(row.value, back.value));
+        key[7] = '!';
+        assert_rc(RF_NOT_FOUND, rf_sst_get(sst, &block, 7, rf_slice_str(key), &back));
+        if (i % 50 == 0) {
+            (void)make_row(i, key, value, &row);
+            assert_rc_ok(rf_sst_seek(sst, 7, row.key, &iter));
+            assert_true(rf_slice_eq(row.key, iter.row.key));
+            rf_sst_iter_fini(&iter);
+        }
+    }
+    assert_rc_ok(rf_sst_seek(sst, 7, rf_slice_str("zzz"), &iter));
+    assert_int_equal(8, iter.token);
+    rf_sst_iter_fini(&iter);
+    rf_sst_block_fini(&block);
+    rf_sst_close(sst);
+    rf_disk_free(disk);
+}
+
 /* Goal: no changed byte is ever served (S71, S137). Method: each byte of the file is changed; then
  * the table does not open, or reading says so, or what is read is still exactly right. */
 static void every_byte_is_guarded(void **state)
@@ -220,7 +266,7 @@ static void writer_failures(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(rows_come_back),     cmocka_unit_test(every_byte_is_guarded),
+        cmocka_unit_test(rows_come_back),     cmocka_unit_test(one_token), cmocka_unit_test(every_byte_is_guarded),
         cmocka_unit_test(blocks_know_their_place), cmocka_unit_test(newer_format),
         cmocka_unit_test(bloom_filter),       cmocka_unit_test(writer_failures),
     };

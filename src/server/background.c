@@ -1,0 +1,122 @@
+/* The store's background jobs (flush, merge, deletion) in libuv's thread pool. */
+#include "base/assert.h"
+#include "base/log.h"
+#include "io/clock.h"
+#include "server/exchange.h"
+
+static void on_work(uv_work_t *request)
+{
+    struct rf_work_slot *slot = request->data;
+    while (!atomic_load(&slot->worker->work_stop) && !rf_job_step(slot->job)) {
+    }
+}
+
+static void answer(struct rf_worker *worker, const struct rf_work *work, enum rf_rc rc)
+{
+    struct rf_mail mail = {.kind = RF_MAIL_WORKED, .as.work = *work};
+    mail.as.work.rc = rc;
+    if (work->from == worker->base.number) {
+        rf_api_work_reply(work->exchange, rc);
+    } else if (!rf_thread_mail(&worker->base, work->from, &mail)) {
+        rf_log(RF_LOG_WARN, "answer_lost",
+               "text=\"a client that asked for a flush or compaction gets no answer: too much mail\"");
+    }
+}
+
+/* Answers the clients whose work is done, or all of them when it failed. */
+static void answer_waiting(struct rf_worker *worker, enum rf_rc failure)
+{
+    uint32_t kept = 0;
+    uint32_t n = worker->n_waiting;
+    for (uint32_t i = 0; i < n; i++) {
+        struct rf_work work = worker->waiting[i];
+        bool wanted = work.compaction ? rf_store_compaction_wanted(worker->store)
+                                      : rf_store_flush_wanted(worker->store);
+        if (failure == RF_OK && wanted) {
+            worker->waiting[kept++] = work;
+        } else {
+            answer(worker, &work, failure);
+        }
+    }
+    worker->n_waiting = kept;
+}
+
+static void on_worked(uv_work_t *request, int status)
+{
+    struct rf_work_slot *slot = request->data;
+    struct rf_worker    *worker = slot->worker;
+    struct rf_job       *job = slot->job;
+    (void)status;
+    slot->job = NULL;
+    rf_store_set_time(worker->store, rf_clock_now().wall_ms);
+    struct rf_result ended = rf_store_job_end(worker->store, job);
+    if (!atomic_load(&worker->work_stop)) {
+        answer_waiting(worker, ended.rc);
+        rf_background_kick(worker);
+    }
+}
+
+void rf_background_kick(struct rf_worker *worker)
+{
+    for (uint32_t i = 0; i < RF_WORK_SLOTS; i++) {
+        struct rf_work_slot *slot = &worker->slots[i];
+        if (slot->job != NULL) {
+            continue;
+        }
+        rf_store_set_time(worker->store, rf_clock_now().wall_ms);
+        slot->job = rf_store_job_begin(worker->store);
+        if (slot->job == NULL) {
+            return;
+        }
+        slot->worker = worker;
+        slot->request.data = slot;
+        int queued = uv_queue_work(&worker->base.loop.uv, &slot->request, on_work, on_worked);
+        rf_assert(queued == 0);
+    }
+}
+
+void rf_background_ask(struct rf_worker *worker, const struct rf_work *work)
+{
+    if (worker->n_waiting == RF_WORK_WAITING || rf_store_read_only(worker->store)) {
+        answer(worker, work, worker->n_waiting == RF_WORK_WAITING ? RF_OVERLOADED : RF_IO_ERROR);
+        return;
+    }
+    if (work->compaction) {
+        rf_store_request_compaction(worker->store);
+    } else {
+        rf_store_request_flush(worker->store);
+    }
+    worker->waiting[worker->n_waiting++] = *work;
+    rf_background_kick(worker);
+    answer_waiting(worker, RF_OK);
+}
+
+static bool is_busy(const struct rf_worker *worker)
+{
+    bool busy = false;
+    for (uint32_t i = 0; i < RF_WORK_SLOTS; i++) {
+        busy = busy || worker->slots[i].job != NULL;
+    }
+    return busy;
+}
+
+void rf_background_finish(struct rf_worker *worker)
+{
+    atomic_store(&worker->work_stop, true);
+    while (is_busy(worker)) {
+        uv_run(&worker->base.loop.uv, UV_RUN_ONCE);
+    }
+    rf_store_set_time(worker->store, rf_clock_now().wall_ms);
+    rf_store_request_flush(worker->store);
+    while (rf_store_flush_wanted(worker->store)) {
+        struct rf_job *job = rf_store_job_begin(worker->store);
+        if (job == NULL) {
+            return; /* it failed a moment ago; the write-ahead log has it all */
+        }
+        while (!rf_job_step(job)) {
+        }
+        if (!rf_ok(rf_store_job_end(worker->store, job))) {
+            return; /* logged; the write-ahead log has it all */
+        }
+    }
+}

@@ -1,0 +1,107 @@
+/* What to merge: the table's strategy decides, its plan is checked before anything acts on it. */
+#include "base/log.h"
+#include "base/mem.h"
+#include "storage/engine_private.h"
+
+#define OWN_FILES_MAX 4u /* the node's own tables: so many files are merged into one */
+
+static bool may_merge(const struct rf_data_file *file)
+{
+    return !file->busy && !file->damaged;
+}
+
+/* All files of the part that can be merged. */
+static bool pick_all(const struct rf_part *part, struct rf_compaction *compaction)
+{
+    *compaction = (struct rf_compaction){0};
+    for (uint32_t i = 0; i < part->n_files && i < RF_FILES_MAX; i++) {
+        if (may_merge(part->files[i])) {
+            compaction->inputs[compaction->n++] = i;
+            if (part->files[i]->level > compaction->output_level) {
+                compaction->output_level = part->files[i]->level;
+            }
+        }
+    }
+    return compaction->n >= 2;
+}
+
+static struct rf_run run_of(const struct rf_data_file *file)
+{
+    const struct rf_sst_info *info = rf_sst_info(file->sst);
+    return (struct rf_run){
+        .id = file->number,
+        .size_bytes = info->file_size,
+        .rows = info->rows,
+        .tombstones = info->tombstones,
+        .first_token = info->first_token,
+        .last_token = info->last_token,
+        .min_hlc = info->min_hlc,
+        .max_hlc = info->max_hlc,
+        .max_expiry_ms = info->max_expiry_ms,
+        .level = file->level,
+        .busy = may_merge(file) ? 0 : 1,
+    };
+}
+
+/* Does the plan name files that are there, each once, and free? */
+static bool plan_is_valid(const struct rf_part *part, const struct rf_compaction *compaction)
+{
+    bool taken[RF_FILES_MAX] = {false};
+    if (compaction->n > part->n_files) {
+        return false;
+    }
+    for (uint32_t i = 0; i < compaction->n; i++) {
+        uint32_t index = compaction->inputs[i];
+        if (index >= part->n_files || taken[index] || !may_merge(part->files[index])) {
+            return false;
+        }
+        taken[index] = true;
+    }
+    return true;
+}
+
+static bool ask_strategy(struct rf_store_table *table, const struct rf_part *part,
+                         struct rf_compaction *compaction)
+{
+    const struct rf_table_policy *policy = &table->policy;
+    uint32_t       n = part->n_files < RF_FILES_MAX ? part->n_files : RF_FILES_MAX;
+    struct rf_run *runs = RF_NEW_ARRAY(struct rf_run, n);
+    struct rf_plan plan = {.size = sizeof(plan)};
+    if (runs == NULL) {
+        return false;
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        runs[i] = run_of(part->files[i]);
+    }
+    *compaction = (struct rf_compaction){0};
+    int32_t rc = policy->compaction->pick(policy->host, policy->compaction_options, runs,
+                                          sizeof(*runs), n, compaction->inputs, &plan);
+    rf_mem_free(runs);
+    compaction->n = plan.n_inputs;
+    compaction->output_level = plan.output_level;
+    compaction->output_max_bytes = plan.output_max_bytes;
+    if (rc != RF_PLUGIN_OK || !plan_is_valid(part, compaction)) {
+        rf_log(RF_LOG_ERROR, "strategy_failed",
+               "table=%016llx text=\"the compaction plugin gave a plan that cannot be carried out; "
+               "the table is not compacted until the next start\"",
+               (unsigned long long)table->id);
+        table->strategy_failed = true;
+        return false;
+    }
+    return compaction->n != 0;
+}
+
+bool rf_compaction_pick(struct rf_store_table *table, const struct rf_part *part,
+                        struct rf_compaction *ret_compaction)
+{
+    if (part->want_major) {
+        return pick_all(part, ret_compaction);
+    }
+    if (table->id < RF_TABLE_FIRST_USER) {
+        return part->n_files >= OWN_FILES_MAX && pick_all(part, ret_compaction);
+    }
+    if (table->policy.compaction == NULL || table->strategy_failed || part->n_files == 0) {
+        return false;
+    }
+    return ask_strategy(table, part, ret_compaction);
+}

@@ -1,0 +1,356 @@
+/* Background jobs: which is due, and what its end changes. Runs on the owner thread. */
+#include "base/log.h"
+#include "base/mem.h"
+#include "storage/job_private.h"
+
+#define RETRY_MS 1000u /* after a failed job */
+
+void rf_store_set_time(struct rf_store *store, uint64_t wall_ms)
+{
+    store->wall_ms = wall_ms;
+}
+
+static struct rf_job *new_job(struct rf_store *store, enum rf_job_kind kind)
+{
+    struct rf_job *job = RF_NEW(struct rf_job);
+    if (job != NULL) {
+        job->kind = kind;
+        job->store = store;
+        job->engine = store->engine;
+        job->wall_ms = store->wall_ms;
+        job->merge.end = true;
+    }
+    return job;
+}
+
+static void free_job(struct rf_job *job)
+{
+    rf_merge_fini(&job->merge);
+    rf_sst_writer_free(job->writer);
+    rf_mem_free(job->inputs);
+    rf_mem_free(job->outputs);
+    rf_mem_free(job);
+}
+
+/* A job that writes to a part; NULL without memory. */
+static struct rf_job *new_part_job(struct rf_store *store, enum rf_job_kind kind,
+                                   const struct rf_store_table *table, uint32_t partition,
+                                   uint32_t n_inputs)
+{
+    struct rf_job *job = new_job(store, kind);
+    if (job == NULL) {
+        return NULL;
+    }
+    job->part = &table->parts[partition];
+    job->partition = partition;
+    job->policy = table->policy;
+    job->may_drop = table->id == RF_TABLE_HINTS;
+    job->n_inputs = n_inputs;
+    job->inputs = RF_NEW_ARRAY(struct rf_data_file *, n_inputs + 1);
+    job->outputs = RF_NEW_ARRAY(struct rf_data_file *, n_inputs + 1);
+    if (job->inputs == NULL || job->outputs == NULL || !rf_ok(rf_part_reserve(job->part, 1))) {
+        free_job(job);
+        return NULL;
+    }
+    return job;
+}
+
+/* ---- Flush -------------------------------------------------------------------------------- */
+
+static bool flush_is_due(const struct rf_store *store, const struct rf_part *part,
+                         uint32_t partition)
+{
+    return !store->engine->partitions[partition].busy &&
+           (part->frozen != NULL || (part->want_flush && part->active != NULL));
+}
+
+static struct rf_job *begin_flush_of(struct rf_store *store, struct rf_store_table *table,
+                                     uint32_t partition)
+{
+    struct rf_part *part = &table->parts[partition];
+    struct rf_job  *job = new_part_job(store, RF_JOB_FLUSH, table, partition, 0);
+    if (job == NULL) {
+        return NULL;
+    }
+    if (part->frozen == NULL) {
+        table->active_bytes -= rf_memtable_bytes(part->active);
+        part->frozen = part->active;
+        part->frozen_recovered = part->active_recovered;
+        part->active = NULL;
+        part->active_recovered = false;
+        part->want_flush = false;
+    }
+    store->engine->partitions[partition].busy = true;
+    store->flushing = true;
+    return job;
+}
+
+static struct rf_job *begin_flush(struct rf_store *store)
+{
+    const struct rf_engine *engine = store->engine;
+    if (!store->flush_due || store->flushing || store->wall_ms < store->retry_at_ms) {
+        return NULL;
+    }
+    for (uint32_t t = 0; t < store->n_tables; t++) {
+        for (uint32_t p = store->shard; p < engine->identity.n_partitions;
+             p += engine->config.n_shards) {
+            if (flush_is_due(store, &store->tables[t].parts[p], p)) {
+                return begin_flush_of(store, &store->tables[t], p);
+            }
+        }
+    }
+    store->flush_due = rf_store_flush_wanted(store); /* what is left waits for its partition */
+    return NULL;
+}
+
+static void end_flush(struct rf_store *store, struct rf_job *job)
+{
+    struct rf_part *part = job->part;
+    for (uint32_t i = 0; i < job->n_outputs; i++) {
+        rf_part_insert(part, job->outputs[i]);
+    }
+    job->n_outputs = 0;
+    store->memory -= rf_memtable_bytes(part->frozen);
+    rf_memtable_free(part->frozen);
+    part->frozen = NULL;
+    if (part->frozen_recovered) {
+        part->frozen_recovered = false;
+        store->trim_old = atomic_fetch_sub(&store->engine->old_pins, 1) == 1 || store->trim_old;
+    }
+    store->disk_full = false;
+    store->trim_due = true;
+    store->compaction_due = true;
+    store->stats.flushes++;
+    store->stats.flushed_rows += job->rows;
+    store->stats.flushed_bytes += job->out_bytes;
+}
+
+/* ---- Compaction --------------------------------------------------------------------------- */
+
+static struct rf_job *begin_compaction_of(struct rf_store *store, struct rf_store_table *table,
+                                          uint32_t partition)
+{
+    struct rf_part      *part = &table->parts[partition];
+    struct rf_compaction plan;
+    part->check_compaction = false;
+    if (!rf_compaction_pick(table, part, &plan)) {
+        part->want_major = false;
+        return NULL;
+    }
+    struct rf_job *job = new_part_job(store, RF_JOB_COMPACT, table, partition, plan.n);
+    if (job == NULL) {
+        part->check_compaction = true;
+        return NULL;
+    }
+    part->want_major = false;
+    job->output_level = plan.output_level;
+    job->output_max_bytes = plan.output_max_bytes;
+    for (uint32_t i = 0; i < plan.n; i++) {
+        job->inputs[i] = part->files[plan.inputs[i]];
+        job->inputs[i]->busy = true;
+    }
+    store->engine->partitions[partition].busy = true;
+    store->compacting = true;
+    return job;
+}
+
+static struct rf_job *begin_compaction(struct rf_store *store)
+{
+    const struct rf_engine *engine = store->engine;
+    bool                    left = false;
+    if (!store->compaction_due || store->compacting || store->trimming ||
+        store->wall_ms < store->retry_at_ms) {
+        return NULL;
+    }
+    for (uint32_t t = 0; t < store->n_tables; t++) {
+        for (uint32_t p = store->shard; p < engine->identity.n_partitions;
+             p += engine->config.n_shards) {
+            struct rf_part *part = &store->tables[t].parts[p];
+            if (!part->check_compaction && !part->want_major) {
+                continue;
+            }
+            struct rf_job *job = engine->partitions[p].busy
+                                     ? NULL
+                                     : begin_compaction_of(store, &store->tables[t], p);
+            if (job != NULL) {
+                return job;
+            }
+            left = left || part->check_compaction || part->want_major;
+        }
+    }
+    store->compaction_due = left;
+    return NULL;
+}
+
+static void add_garbage(struct rf_store *store, uint32_t partition, uint64_t file)
+{
+    if (store->n_garbage == store->cap_garbage) {
+        uint32_t           cap = store->cap_garbage == 0 ? 64 : store->cap_garbage * 2;
+        struct rf_garbage *grown =
+            cap > RF_GARBAGE_MAX ? NULL
+                                 : rf_mem_realloc(store->garbage, sizeof(*grown) * cap);
+        if (grown == NULL) {
+            return; /* the next start deletes it */
+        }
+        store->garbage = grown;
+        store->cap_garbage = cap;
+    }
+    store->garbage[store->n_garbage++] = (struct rf_garbage){partition, file};
+    store->trim_due = true;
+}
+
+static void end_compaction(struct rf_store *store, struct rf_job *job)
+{
+    for (uint32_t i = 0; i < job->n_inputs; i++) {
+        add_garbage(store, job->partition, job->inputs[i]->number);
+        rf_part_remove(job->part, job->inputs[i]);
+    }
+    rf_merge_fini(&job->merge); /* reads the inputs */
+    for (uint32_t i = 0; i < job->n_inputs; i++) {
+        rf_data_file_free(job->inputs[i]);
+    }
+    job->n_inputs = 0;
+    for (uint32_t i = 0; i < job->n_outputs; i++) {
+        rf_part_insert(job->part, job->outputs[i]);
+    }
+    job->n_outputs = 0;
+    store->compaction_due = true;
+    store->stats.compactions++;
+    store->stats.compacted_in_bytes += job->in_bytes;
+    store->stats.compacted_out_bytes += job->out_bytes;
+}
+
+/* ---- Deletion ----------------------------------------------------------------------------- */
+
+static struct rf_job *begin_trim(struct rf_store *store)
+{
+    if (!store->trim_due || store->trimming || store->compacting) {
+        return NULL;
+    }
+    store->trim_due = false;
+    struct rf_job *job = new_job(store, RF_JOB_TRIM);
+    if (job == NULL) {
+        return NULL;
+    }
+    struct rf_trim *trim = &job->trim;
+    while (store->n_garbage != 0 && trim->n_garbage < RF_TRIM_MAX) {
+        trim->garbage[trim->n_garbage++] = store->garbage[--store->n_garbage];
+    }
+    if (!store->trim_failed) {
+        uint64_t pinned = rf_store_pinned_seq(store);
+        trim->old = store->trim_old;
+        /* Segments go in order: those of earlier runs first. */
+        while (atomic_load(&store->engine->old_gone) && trim->n_segments < RF_TRIM_MAX &&
+               rf_wal_unneeded(store->wal, pinned, trim->n_segments,
+                               &trim->segments[trim->n_segments])) {
+            trim->n_segments++;
+        }
+    }
+    if (trim->n_garbage == 0 && !trim->old && trim->n_segments == 0) {
+        free_job(job);
+        return NULL;
+    }
+    store->trimming = true;
+    return job;
+}
+
+static void end_trim(struct rf_store *store, struct rf_job *job, bool done)
+{
+    if (!done) {
+        store->trim_failed = true; /* what is left is sorted out at the next start */
+        return;
+    }
+    if (job->trim.old) {
+        store->trim_old = false;
+        atomic_store(&store->engine->old_bytes, 0);
+        atomic_store(&store->engine->old_gone, true);
+    }
+    rf_wal_forget(store->wal, job->trim.n_segments);
+    store->trim_due = store->n_garbage != 0 || job->trim.old || job->trim.n_segments != 0;
+}
+
+/* ---- Begin and end ------------------------------------------------------------------------ */
+
+struct rf_job *rf_store_job_begin(struct rf_store *store)
+{
+    rf_assert(store->magic == RF_STORE_MAGIC);
+    if (store->stats.read_only != 0) {
+        return NULL; /* nothing is acknowledged any more, nothing must change */
+    }
+    struct rf_job *job = begin_flush(store);
+    if (job == NULL) {
+        job = begin_trim(store);
+    }
+    if (job == NULL) {
+        job = begin_compaction(store);
+    }
+    return job;
+}
+
+/* Takes back what a job without a result has made. Whether files of a failed commit are on record
+ * is open, so they stay; the next start knows. */
+static void undo(struct rf_store *store, struct rf_job *job)
+{
+    rf_merge_fini(&job->merge);
+    for (uint32_t i = 0; i < job->n_outputs; i++) {
+        if (!job->commit_tried) {
+            add_garbage(store, job->partition, job->outputs[i]->number);
+        }
+        rf_data_file_free(job->outputs[i]);
+    }
+    job->n_outputs = 0;
+    if (job->writing != 0) {
+        add_garbage(store, job->partition, job->writing);
+    }
+    for (uint32_t i = 0; i < job->n_inputs; i++) {
+        job->inputs[i]->busy = false;
+        job->inputs[i]->damaged = job->inputs[i]->damaged || job->result.rc == RF_CORRUPT;
+    }
+    store->stats.damaged_blocks += job->result.rc == RF_CORRUPT;
+    store->disk_full = store->disk_full ||
+                       (job->kind == RF_JOB_FLUSH && job->result.rc == RF_DISK_RESERVE);
+    store->flush_due = true;
+    store->compaction_due = true;
+    job->part->check_compaction = true;
+    store->retry_at_ms = store->wall_ms + RETRY_MS;
+}
+
+static void end_part_job(struct rf_store *store, struct rf_job *job, bool done)
+{
+    store->engine->partitions[job->partition].busy = false;
+    store->stats.dropped_rows += done ? job->dropped : 0;
+    store->stats.expired_values += done ? job->expired : 0;
+    if (!done) {
+        undo(store, job);
+    } else if (job->kind == RF_JOB_FLUSH) {
+        end_flush(store, job);
+    } else {
+        end_compaction(store, job);
+    }
+}
+
+struct rf_result rf_store_job_end(struct rf_store *store, struct rf_job *job)
+{
+    rf_assert(job->store == store);
+    bool             finished = job->phase == RF_PHASE_DONE;
+    bool             done = finished && rf_ok(job->result);
+    struct rf_result result = finished ? job->result : rf_result(RF_CONFLICT);
+    store->flushing = store->flushing && job->kind != RF_JOB_FLUSH;
+    store->compacting = store->compacting && job->kind != RF_JOB_COMPACT;
+    store->trimming = store->trimming && job->kind != RF_JOB_TRIM;
+    store->stats.failed_jobs += finished && !done;
+    if (finished && !done) {
+        rf_log(RF_LOG_ERROR, "job_failed", "shard=%u kind=%s partition=%u text=\"%s\"", store->shard,
+               job->kind == RF_JOB_FLUSH     ? "flush"
+               : job->kind == RF_JOB_COMPACT ? "compaction"
+                                             : "deletion",
+               job->partition, rf_rc_text(job->result.rc));
+    }
+    if (job->kind == RF_JOB_TRIM) {
+        end_trim(store, job, done);
+    } else {
+        end_part_job(store, job, done);
+    }
+    free_job(job);
+    return result;
+}

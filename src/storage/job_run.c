@@ -1,0 +1,251 @@
+/* What the steps of a job do: merge rows into new files, commit them, delete what is not needed.
+ * Runs on any thread; the partition belongs to the job until its end. */
+#include <stdio.h>
+
+#include "base/mem.h"
+#include "storage/job_private.h"
+
+#define STEP_BYTES (1024u * 1024) /* of rows handled by one step */
+
+/* ---- Start -------------------------------------------------------------------------------- */
+
+static struct rf_result start(struct rf_job *job)
+{
+    struct rf_slice none = rf_slice(NULL, 0);
+    RF_TRY(rf_partition_make_dir(job->engine, job->partition));
+    RF_TRY(rf_merge_init(&job->merge, job->n_inputs + 1, &job->policy));
+    if (job->kind == RF_JOB_FLUSH) {
+        rf_merge_add_memtable(&job->merge, job->part->frozen, 0, none);
+    }
+    for (uint32_t i = 0; i < job->n_inputs; i++) {
+        job->in_bytes += rf_sst_info(job->inputs[i]->sst)->file_size;
+        RF_TRY(rf_merge_add_sst(&job->merge, job->inputs[i]->sst, 0, none));
+    }
+    rf_merge_start(&job->merge);
+    job->phase = RF_PHASE_WRITE;
+    return rf_result(RF_OK);
+}
+
+/* ---- Rows --------------------------------------------------------------------------------- */
+
+/* May a file that is not among the inputs hold the key? */
+static bool is_elsewhere(const struct rf_job *job, uint64_t token, struct rf_slice key)
+{
+    for (uint32_t i = 0; i < job->part->n_files; i++) {
+        const struct rf_data_file *file = job->part->files[i];
+        bool                       input = false;
+        for (uint32_t j = 0; j < job->n_inputs; j++) {
+            input = input || job->inputs[j] == file;
+        }
+        if (!input && rf_sst_may_hold(file->sst, token, key)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* An expired value goes, its marker stays (D2). False: the whole row can be left out. */
+static bool prepare_row(struct rf_job *job, uint64_t token, struct rf_row *row)
+{
+    bool expired = row->expiry_ms != 0 && row->expiry_ms <= job->wall_ms;
+    bool dead = expired || row->flags != 0;
+    if (dead && job->may_drop && !is_elsewhere(job, token, row->key)) {
+        job->dropped++;
+        return false;
+    }
+    if (expired && row->flags == 0) {
+        row->flags = RF_ROW_MARKER;
+        row->value = rf_slice(NULL, 0);
+        job->expired++;
+    }
+    return true;
+}
+
+static struct rf_result open_output(struct rf_job *job)
+{
+    char                path[RF_MANIFEST_PATH];
+    struct rf_manifest *manifest = &job->engine->partitions[job->partition].manifest;
+    job->writing = manifest->next_file++;
+    struct rf_sst_options options = {
+        .file = job->writing,
+        .table = job->policy.id,
+        .partition = job->partition,
+        .level = job->output_level,
+        .codec = job->policy.lz4 ? RF_SST_LZ4 : RF_SST_NONE,
+        .bloom_bits_per_key = job->policy.bloom_bits_per_key,
+        .bloom_seed = job->engine->identity.node ^ job->writing,
+    };
+    rf_manifest_sst_path(manifest, job->writing, path);
+    return rf_sst_writer_new(job->engine->config.fs, path, &options, &job->writer);
+}
+
+/* Finishes the open file and opens it for reading: every file is read back before it counts. */
+static struct rf_result close_output(struct rf_job *job)
+{
+    char               path[RF_MANIFEST_PATH];
+    struct rf_sst     *sst = NULL;
+    struct rf_sst_info info;
+    if (job->writer == NULL) {
+        return rf_result(RF_OK);
+    }
+    RF_TRY(rf_sst_writer_finish(job->writer, &info));
+    rf_manifest_sst_path(&job->engine->partitions[job->partition].manifest, job->writing, path);
+    RF_TRY(rf_sst_open(job->engine->config.fs, path, job->writing, &sst));
+    struct rf_data_file *file = rf_data_file_new(sst);
+    if (file == NULL) {
+        rf_sst_close(sst);
+        return rf_result(RF_NO_MEMORY);
+    }
+    rf_assert(job->n_outputs <= job->n_inputs);
+    job->outputs[job->n_outputs++] = file;
+    job->out_bytes += info.file_size;
+    rf_sst_writer_free(job->writer);
+    job->writer = NULL;
+    job->writing = 0;
+    return rf_result(RF_OK);
+}
+
+static struct rf_result write_row(struct rf_job *job)
+{
+    struct rf_row row = job->merge.row;
+    if (!prepare_row(job, job->merge.token, &row)) {
+        return rf_result(RF_OK);
+    }
+    bool full = job->writer != NULL && job->output_max_bytes != 0 &&
+                job->n_outputs < job->n_inputs &&
+                rf_sst_writer_bytes(job->writer) >= job->output_max_bytes;
+    if (full) {
+        RF_TRY(close_output(job));
+    }
+    if (job->writer == NULL) {
+        RF_TRY(open_output(job));
+    }
+    job->rows++;
+    return rf_sst_writer_add(job->writer, job->merge.token, &row);
+}
+
+static struct rf_result write_some(struct rf_job *job)
+{
+    size_t bytes = 0;
+    while (!job->merge.end && bytes < STEP_BYTES) {
+        bytes += rf_row_size(&job->merge.row);
+        RF_TRY(write_row(job));
+        RF_TRY(rf_merge_next(&job->merge));
+    }
+    if (job->merge.end) {
+        RF_TRY(close_output(job));
+        job->phase = RF_PHASE_COMMIT;
+    }
+    return rf_result(RF_OK);
+}
+
+/* ---- Commit ------------------------------------------------------------------------------- */
+
+/* Files, then their names, then the manifest are durable; only then may what they replace go (D15,
+ * S55). */
+static struct rf_result commit(struct rf_job *job)
+{
+    struct rf_partition *partition = &job->engine->partitions[job->partition];
+    struct rf_fs         fs = job->engine->config.fs;
+    uint32_t             n = job->n_outputs + job->n_inputs;
+    job->phase = RF_PHASE_DONE;
+    if (n == 0) {
+        return rf_result(RF_OK);
+    }
+    struct rf_edit *edits = RF_NEW_ARRAY(struct rf_edit, n);
+    if (edits == NULL) {
+        return rf_result(RF_NO_MEMORY);
+    }
+    for (uint32_t i = 0; i < job->n_outputs; i++) {
+        const struct rf_sst_info *info = rf_sst_info(job->outputs[i]->sst);
+        edits[i] = (struct rf_edit){.kind = RF_EDIT_ADD,
+                                    .level = info->level,
+                                    .file = info->file,
+                                    .table = info->table,
+                                    .size = info->file_size};
+    }
+    for (uint32_t i = 0; i < job->n_inputs; i++) {
+        edits[job->n_outputs + i] =
+            (struct rf_edit){.kind = RF_EDIT_REMOVE, .file = job->inputs[i]->number};
+    }
+    struct rf_result result = fs.ops->sync_dir(fs.context, partition->manifest.dir);
+    if (rf_ok(result)) {
+        job->commit_tried = true;
+        result = rf_manifest_commit(fs, &partition->manifest, edits, n);
+    }
+    rf_mem_free(edits);
+    return result;
+}
+
+/* ---- Deletion ----------------------------------------------------------------------------- */
+
+static struct rf_result delete_segment(struct rf_job *job, const char *name)
+{
+    char         path[RF_PATH_SIZE + RF_WAL_NAME_SIZE + 8];
+    char         dir[RF_PATH_SIZE + 8];
+    struct rf_fs fs = job->engine->config.fs;
+    snprintf(dir, sizeof(dir), "%s/wal", job->engine->config.dir);
+    snprintf(path, sizeof(path), "%s/%s", dir, name);
+    struct rf_result gone = fs.ops->unlink(fs.context, path);
+    if (!rf_ok(gone) && gone.rc != RF_NOT_FOUND) {
+        return gone;
+    }
+    /* One after the other, so that after a crash no older segment is left without a newer one. */
+    return fs.ops->sync_dir(fs.context, dir);
+}
+
+static struct rf_result trim_one(struct rf_job *job, bool *ret_more)
+{
+    struct rf_trim   *trim = &job->trim;
+    struct rf_engine *engine = job->engine;
+    struct rf_fs      fs = engine->config.fs;
+    uint32_t          at = trim->done++;
+    uint32_t          n_old = trim->old ? engine->n_old_segments : 0;
+    *ret_more = trim->done < trim->n_garbage + n_old + trim->n_segments;
+    if (at < trim->n_garbage) {
+        char                     path[RF_MANIFEST_PATH];
+        const struct rf_garbage *item = &trim->garbage[at];
+        rf_manifest_sst_path(&engine->partitions[item->partition].manifest, item->file, path);
+        (void)fs.ops->unlink(fs.context, path).rc; /* a failure leaves it for the next start */
+        return rf_result(RF_OK);
+    }
+    at -= trim->n_garbage;
+    if (at < n_old) {
+        return delete_segment(job, engine->old_segments[at]);
+    }
+    at -= n_old;
+    if (at < trim->n_segments) {
+        char name[RF_WAL_NAME_SIZE];
+        rf_wal_segment_name(job->store->shard, trim->segments[at], name);
+        return delete_segment(job, name);
+    }
+    return rf_result(RF_OK);
+}
+
+static struct rf_result trim_some(struct rf_job *job)
+{
+    bool more = false;
+    RF_TRY(trim_one(job, &more));
+    job->phase = more ? RF_PHASE_START : RF_PHASE_DONE;
+    return rf_result(RF_OK);
+}
+
+/* ---- One step ----------------------------------------------------------------------------- */
+
+bool rf_job_step(struct rf_job *job)
+{
+    rf_assert(job->phase != RF_PHASE_DONE);
+    if (job->kind == RF_JOB_TRIM) {
+        job->result = trim_some(job);
+    } else if (job->phase == RF_PHASE_START) {
+        job->result = start(job);
+    } else if (job->phase == RF_PHASE_WRITE) {
+        job->result = write_some(job);
+    } else {
+        job->result = commit(job);
+    }
+    if (!rf_ok(job->result)) {
+        job->phase = RF_PHASE_DONE;
+    }
+    return job->phase == RF_PHASE_DONE;
+}

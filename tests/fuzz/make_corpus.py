@@ -1,0 +1,60 @@
+#!/usr/bin/env python3
+"""Writes the seeds of the fuzz targets: corpus/NAME/*, small and readable here. Run it after a format
+has changed; the results are committed. Binary formats start from what the code itself writes
+(tests/unit), so a few of their seeds are made by hand below."""
+import pathlib
+import struct
+
+here = pathlib.Path(__file__).parent / "corpus"
+
+
+def seeds(name, *items):
+    folder = here / name
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, item in enumerate(items):
+        (folder / f"seed{number}").write_bytes(item if isinstance(item, bytes) else item.encode())
+
+
+seeds("http",
+      "GET /api/v1/item?key=a%20b&consistency=strong HTTP/1.1\r\nHost: a\r\n\r\n",
+      "POST /api/v1/item HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n{}",
+      "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n",
+      "GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+      "GET / HTTP/1.1\r\nHost: a\r\nX: 1\r\n folded\r\n\r\n")
+seeds("item", b"\0key=a&consistency=strong&r=2&table=t&explain=true",
+      b"\1table=t\0{\"key\":\"k\\u0000\",\"value\":\"AP8=\",\"ttl\":60,\"w\":2,\"timestamp\":1700000000000}",
+      b"\1\0{\"key_b64\":\"/wA=\",\"value\":\"\",\"a/b~c\":[[[]]]}", b"\2key_b64=YQ==&w=1&timestamp=5",
+      b"\1\0{\"key\":\"\\ud83d\\ude00\",\"value\":\"QQ==\",\"ttl\":1.5e3}")
+node = """version: 1
+node: {name: n1, data_dir: /d}
+cluster: {name: c, seeds: ["127.0.0.1:1"]}
+listen: {peer: "127.0.0.1:1"}
+tls: {ca: ca.crt, cert: a.crt, key: a.key}
+auth: none
+limits: {max_value: 8MiB, request_timeout: 2s}
+storage: {disk_reserve: 2.5%}
+repair: {bandwidth: 50MiB/s}
+"""
+table = """version: 1
+table: carts
+replication: {n: 3, write_quorum: 2, read_quorum: 2, sloppy: false}
+conflict: {plugin: conflict-siblings, options: {max_siblings: 100}}
+ttl: 30d
+row_cache: off
+"""
+seeds("yaml", "\0" + node, "\1" + table, "\0a: &x 1\nb: *x\n", "\1a: [[[[1]]]]\n? k\n: v\n", "\0\"\\x1b\": |\n  x\n")
+def row(key, value):
+    return struct.pack("<BBHI", 1, 0, len(key), len(value)) + struct.pack("<QQQ", 1 << 40, 9, 0) + key + value
+seeds("row", row(b"k", b"value"), row(b"k\0", b""), b"\1" + bytes(31))
+group = struct.pack("<IIIIQQQQ", 0x47574652, 0, 0, 1, 8, 9, 4, 0) + struct.pack("<QQI", 5, 7, 6) + row(b"k", b"v")
+seeds("wal_group", group, group + group[48:], bytes(64))
+head = struct.pack("<IIBBBB", 0, 0, 1, 2, 1, 0) + struct.pack("<QQQ", 1, 2, 3)
+data = head + struct.pack("<IQQQQQQB", 100, 1, 2, 3, 4, 5, 6, 1) + row(b"k", b"v")
+hello = (struct.pack("<IIBBBB", 0, 0, 1, 1, 0, 0) + struct.pack("<QQQQ", 0, 0, 0, 0) + struct.pack("<QQ", 256, 1)
+         + struct.pack("<H", 2) + b"n1" + struct.pack("<H", 1) + b"c")
+gossip = struct.pack("<IIBBBB", 0, 0, 1, 32, 0, 0) + struct.pack("<QQQQ", 1, 2, 3, 4) + b"body"
+seeds("message", data, hello, gossip)
+elf = (b"\x7fELF\2\1\1" + bytes(9) + struct.pack("<HHIQQQIHHHHHH", 3, 62, 1, 0, 64, 0, 0, 64, 56, 1, 0, 0, 0)
+       + struct.pack("<IIQQQQQQ", 4, 4, 120, 0, 0, 12 + 12 + 124, 12 + 12 + 124, 4))
+note = struct.pack("<QHHHHII", 0x74726F6674676E69, 1, 0, 2, 0, 56, 376) + b"x".ljust(64, b"\0") + b"1".ljust(32, b"\0")
+seeds("elf_note", elf + struct.pack("<III", 9, len(note), 0x52460001) + b"Ringfort\0\0\0\0" + note, elf)
