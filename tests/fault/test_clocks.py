@@ -55,7 +55,7 @@ def test_clock_never_goes_back_over_a_restart(configured):
     for i in range(1, 4):
         n1.kill()
         config = n1.dir / "ringfort.yaml"
-        config.write_text(config.read_text().replace("450ms", "-450ms"))
+        config.write_text(config.read_text().replace(": 450ms", ": -450ms"))
         n1.start()
         answer = until(lambda: (lambda a: a if a.status_code == 201 else None)(n1.put("key", str(i))),
                        "n1 writes again")
