@@ -406,6 +406,7 @@ static void on_peer(uv_stream_t *listener, int status)
     link->conn = rf_conn_accept(&worker->base.loop, listener, worker->peer_server, &callbacks, link);
     if (link->conn == NULL) {
         free_link(link);
+        rf_conn_refuse(&worker->base.loop, listener);
     }
 }
 
