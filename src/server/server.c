@@ -174,7 +174,12 @@ int rf_server_run(const char *config_path)
     struct rf_server *server = RF_NEW(struct rf_server);
     uv_cpu_info_t    *cpus = NULL;
     int               n_cpus = 1;
-    if (server == NULL || !load_config(server, config_path)) {
+    if (server == NULL) {
+        return 1;
+    }
+    if (!load_config(server, config_path)) {
+        rf_tables_free(server);
+        rf_registry_free(server->registry);
         rf_mem_free(server);
         return 2;
     }

@@ -389,7 +389,9 @@ static void worker_main(void *argument)
     struct rf_event   tick = {.kind = RF_EV_TICK};
     rf_worker_event(worker, &tick);
     uv_run(&worker->base.loop.uv, UV_RUN_DEFAULT);
-    /* What the store has taken in goes to disk before the thread ends. */
+    /* The machine has run for the last time. What the store has taken in goes to disk before the
+     * thread ends; turns of the loop from here on only carry that out. */
+    worker->base.loop.on_turn = NULL;
     while (worker->log_busy || rf_store_log_begin(worker->store)) {
         if (!worker->log_busy) {
             rf_store_log_run(worker->store);

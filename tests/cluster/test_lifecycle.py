@@ -219,6 +219,7 @@ def test_reload_settings(own):
     assert set(answer.json()["reloaded"]) == {"limits.max_value", "log.level"}
     assert answer.json()["restart_needed"] == ["limits.max_requests"]
     until(lambda: node.put("k", b"x" * 100).status_code == 413, "the new limit")
+    node.session.close()  # a client that leaves is worth a debug line
     until(lambda: "level=debug" in node.log(), "the new log level")
     config.write_text(text + "limits: {max_valu: 10B}\n")
     answer = node.request("POST", "/admin/v1/config/reload")
