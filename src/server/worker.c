@@ -21,6 +21,7 @@ static void log_main(void *argument)
             return;
         }
         rf_store_log_run(worker->store);
+        atomic_store_explicit(&worker->log_finished, true, memory_order_release);
         uv_async_send(&worker->log_done);
     }
 }
@@ -63,9 +64,10 @@ static void on_log_done(uv_async_t *handle)
     struct rf_worker    *worker = handle->data;
     struct rf_store_done done[64];
     uint32_t             n = 0;
-    if (!worker->log_busy) {
+    if (!atomic_exchange_explicit(&worker->log_finished, false, memory_order_acquire)) {
         return;
     }
+    rf_assert(worker->log_busy);
     worker->log_busy = false;
     bool was_read_only = rf_store_read_only(worker->store);
     rf_store_log_end(worker->store);

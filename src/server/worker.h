@@ -38,6 +38,7 @@ struct rf_worker {
     uv_sem_t      log_work;
     uv_async_t    log_done;
     bool          log_busy;
+    _Atomic bool  log_finished; /* by the log thread: what it wrote is ours again */
     _Atomic bool  log_stop;
     struct rf_live live;
     /* Background jobs (background.c). */

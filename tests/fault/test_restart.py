@@ -45,17 +45,18 @@ def test_rolling_restart(cluster):
             load.progress(40)
             begin = time.monotonic()
             node.stop()
+            down = time.monotonic()
             load.progress(40)
             node.start()
-            windows.append((node.name, begin, time.monotonic()))
+            windows.append((node.name, begin, time.monotonic(), f"down since {down}"))
             settled(cluster)
         load.progress(40)
     assert not load.unserved, load.unserved[:3]
     for op in load.history:
         if op.outcome != "ok":
             assert any(op.node == name and begin - 1 <= op.end and op.begin <= end + 1
-                       for name, begin, end in windows), op
-            assert op.status == 0 or op.why in ("RF-DRAINING", "RF-STARTING"), op
+                       for name, begin, end, _ in windows), op
+            assert op.status == 0 or op.why in ("RF-DRAINING", "RF-STARTING"), (op, windows)
     final_reads(cluster, load.history, load.keys)
     check_history(load.history)
     until(replicas_equal(cluster, load.keys), "all replicas agree")
