@@ -34,7 +34,12 @@ static void set_options(SSL_CTX *context, enum rf_tls_role role)
 {
     bool peer = role == RF_TLS_PEER_SERVER || role == RF_TLS_PEER_CLIENT;
     SSL_CTX_set_min_proto_version(context, peer ? TLS1_3_VERSION : TLS1_2_VERSION);
-    SSL_CTX_set_mode(context, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
+    /* Record buffers (34 KiB) are allocated and freed with every record in this mode: 0.5 µs of a
+     * request. Clients' connections give theirs back when they idle (rf_conn_trim). */
+    if (peer) {
+        SSL_CTX_set_mode(context, SSL_MODE_RELEASE_BUFFERS);
+    }
+    SSL_CTX_set_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE |
                                   SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
     SSL_CTX_set_options(context, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
                                      SSL_OP_CIPHER_SERVER_PREFERENCE |
