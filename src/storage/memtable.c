@@ -293,6 +293,7 @@ struct rf_result rf_memtable_put(struct rf_memtable *table, uint64_t token,
                                  const struct rf_row *row, uint64_t seq)
 {
     rf_assert(table->magic == MEMTABLE_MAGIC);
+    rf_assert(row->key.size >= 1);
     struct cell *cell = find_cell(table, token, row->key);
     RF_TRY(is_at(cell, token, row->key) ? replace_row(table, cell, row, seq)
                                         : insert_row(table, token, row, seq));
