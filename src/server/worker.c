@@ -21,6 +21,7 @@ static void log_main(void *argument)
             return;
         }
         rf_store_log_run(worker->store);
+        atomic_store(&worker->log_ran, true);
         uv_async_send(&worker->log_done);
     }
 }
@@ -64,7 +65,7 @@ static void on_log_done(uv_async_t *handle)
     struct rf_worker    *worker = handle->data;
     struct rf_store_done done[64];
     uint32_t             n = 0;
-    if (!worker->log_busy) {
+    if (!worker->log_busy || !atomic_exchange(&worker->log_ran, false)) {
         return;
     }
     worker->log_busy = false;

@@ -39,6 +39,7 @@ struct rf_worker {
     uv_async_t    log_done;
     bool          log_busy;
     _Atomic bool  log_stop;
+    _Atomic bool  log_ran; /* the group is written: orders the log thread's work before its end */
     struct rf_live live;
     /* Background jobs (background.c). */
     struct rf_work_slot slots[RF_WORK_SLOTS];
