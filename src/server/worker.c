@@ -21,15 +21,16 @@ static void log_main(void *argument)
             return;
         }
         rf_store_log_run(worker->store);
-        atomic_store(&worker->log_ran, true);
+        atomic_store_explicit(&worker->log_ended, true, memory_order_release);
         uv_async_send(&worker->log_done);
     }
 }
 
 static void kick_log(struct rf_worker *worker)
 {
-    /* While connections are taken apart events still come; the log thread has ended by then. */
-    if (!worker->log_busy && !atomic_load(&worker->log_stop) && rf_store_log_begin(worker->store)) {
+    /* After log_stop there is no log thread any more: what still comes in is never acknowledged. */
+    if (!worker->log_busy && !atomic_load(&worker->log_stop) &&
+        rf_store_log_begin(worker->store)) {
         worker->log_busy = true;
         uv_sem_post(&worker->log_work);
     }
@@ -65,9 +66,11 @@ static void on_log_done(uv_async_t *handle)
     struct rf_worker    *worker = handle->data;
     struct rf_store_done done[64];
     uint32_t             n = 0;
-    if (!worker->log_busy || !atomic_exchange(&worker->log_ran, false)) {
+    /* The flag, not the wake-up, says that the run is over: wake-ups may be coalesced. */
+    if (!atomic_exchange_explicit(&worker->log_ended, false, memory_order_acquire)) {
         return;
     }
+    rf_assert(worker->log_busy);
     worker->log_busy = false;
     bool was_read_only = rf_store_read_only(worker->store);
     rf_store_log_end(worker->store);
@@ -252,6 +255,9 @@ static void on_mail(struct rf_thread *thread, struct rf_mail *mail)
     case RF_MAIL_RELOADED:
         rf_api_reload_reply(mail->as.reloaded.exchange, mail->as.reloaded.ok,
                             mail->as.reloaded.body);
+        return;
+    case RF_MAIL_SEEN:
+        rf_link_seen(worker, mail->as.peer.node);
         return;
     case RF_MAIL_WORK:
         rf_background_ask(worker, &mail->as.work);
