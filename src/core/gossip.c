@@ -221,8 +221,11 @@ static bool compare_digest(struct rf_control *control, struct rf_reader *reader,
     return true;
 }
 
-static void send_delta(struct rf_control *control, uint64_t node, uint32_t n_entries,
-                       const struct rf_buf *list, uint32_t n_wants, const struct rf_buf *wants)
+/* Digests and deltas go back on the link on which the question came: the other side may just have
+ * moved, and we would dial the address that it had before. */
+static void send_delta(struct rf_control *control, const struct rf_message *request,
+                       uint32_t n_entries, const struct rf_buf *list, uint32_t n_wants,
+                       const struct rf_buf *wants)
 {
     struct rf_buf *body = rf_control_body(control);
     if (body == NULL || (n_entries == 0 && n_wants == 0)) {
@@ -235,7 +238,7 @@ static void send_delta(struct rf_control *control, uint64_t node, uint32_t n_ent
     if (wants != NULL) {
         rf_buf_append_slice(body, rf_buf_slice(wants));
     }
-    rf_control_send(control, node, RF_MSG_GOSSIP_DELTA, body);
+    rf_control_answer(control, request, RF_MSG_GOSSIP_DELTA, body);
 }
 
 /* Delta: entries that we have newer, then the name hashes of those that we want. */
@@ -256,10 +259,10 @@ static void answer_digest(struct rf_control *control, const struct rf_message *m
             n_entries++;
         }
     }
-    send_delta(control, message->from, n_entries, list, comparison.n_wants, wants);
+    send_delta(control, message, n_entries, list, comparison.n_wants, wants);
 }
 
-static void send_digest(struct rf_control *control, uint64_t node)
+static void send_digest(struct rf_control *control, const struct rf_message *request)
 {
     struct rf_buf *body = rf_control_body(control);
     if (body == NULL) {
@@ -268,7 +271,7 @@ static void send_digest(struct rf_control *control, uint64_t node)
     put_head(control, body);
     rf_put_u8(body, ACK_DIGEST);
     put_digest(control, body);
-    rf_control_send(control, node, RF_MSG_GOSSIP_ACK, body);
+    rf_control_answer(control, request, RF_MSG_GOSSIP_ACK, body);
 }
 
 static void on_ack(struct rf_control *control, const struct rf_message *message)
@@ -287,7 +290,7 @@ static void on_ack(struct rf_control *control, const struct rf_message *message)
     } else if (hash == control->set_hash) {
         take_heartbeats(control, &reader);
     } else {
-        send_digest(control, message->from);
+        send_digest(control, message);
     }
 }
 
@@ -314,7 +317,7 @@ static void on_delta(struct rf_control *control, const struct rf_message *messag
             n_entries++;
         }
     }
-    send_delta(control, message->from, n_entries, list, 0, NULL);
+    send_delta(control, message, n_entries, list, 0, NULL);
 }
 
 void rf_gossip_message(struct rf_control *control, const struct rf_message *message)

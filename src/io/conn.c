@@ -2,6 +2,8 @@
 
 #include <openssl/err.h>
 #include <stdio.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -498,6 +500,19 @@ static void start_reading(struct rf_conn *conn)
     }
 }
 
+void rf_conn_trim(struct rf_conn *conn)
+{
+    if (conn->ssl != NULL && conn->handshaken && !conn->closing) {
+        SSL_free_buffers(conn->ssl); /* refuses by itself while they hold something */
+    }
+    if (conn->out.size == 0) {
+        rf_buf_fini(&conn->out);
+    }
+    if (conn->in.size == 0) {
+        rf_buf_fini(&conn->in);
+    }
+}
+
 void rf_conn_pause(struct rf_conn *conn)
 {
     conn->paused = true;
@@ -546,6 +561,31 @@ struct rf_conn *rf_conn_accept(struct rf_loop *loop, uv_stream_t *listener, SSL_
     note_remote(conn);
     start_reading(conn);
     return conn;
+}
+
+static void on_refused(uv_handle_t *handle)
+{
+    rf_mem_free(handle);
+}
+
+void rf_conn_refuse(struct rf_loop *loop, uv_stream_t *listener)
+{
+    uv_tcp_t *tcp = RF_NEW(uv_tcp_t);
+    if (tcp == NULL) {
+        return;
+    }
+    int rc = uv_tcp_init(&loop->uv, tcp);
+    rf_assert(rc == 0);
+    (void)uv_accept(listener, (uv_stream_t *)tcp);
+    uv_close((uv_handle_t *)tcp, on_refused);
+}
+
+void rf_conn_give_up_after(struct rf_conn *conn, uint32_t timeout_ms)
+{
+    uv_os_fd_t fd = -1;
+    if (uv_fileno((uv_handle_t *)&conn->tcp, &fd) == 0) {
+        (void)setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &timeout_ms, sizeof(timeout_ms));
+    }
 }
 
 /* uv_strerror makes up a text for codes that it does not know, 0 among them, and leaks it. */

@@ -70,6 +70,8 @@ struct rf_buf *rf_conn_out(struct rf_conn *conn);
 void           rf_conn_write_plain(struct rf_conn *conn, struct rf_slice bytes);
 /* Bytes that wait for the socket. */
 size_t rf_conn_backlog(const struct rf_conn *conn);
+/* Gives back the buffers of a connection that is idle; it works on as before. */
+void rf_conn_trim(struct rf_conn *conn);
 /* Stops and resumes handing out data (a pipeline that is full). Resuming shows kept bytes again. */
 void rf_conn_pause(struct rf_conn *conn);
 void rf_conn_resume(struct rf_conn *conn);
@@ -77,6 +79,12 @@ void rf_conn_resume(struct rf_conn *conn);
  * closes too (or rf_conn_abort). A socket closed with unread bytes resets the connection, and the
  * other side may lose our last answer. */
 void rf_conn_linger(struct rf_conn *conn);
+/* Refuses a listener's waiting client: accepts and closes at once. A client that is not taken off the
+ * queue keeps the listener from ever calling again. */
+void rf_conn_refuse(struct rf_loop *loop, uv_stream_t *listener);
+/* Bytes that the other side's kernel does not take for so long end the connection: a partition drops
+ * packets without a word, and TCP alone would wait for a quarter of an hour. */
+void rf_conn_give_up_after(struct rf_conn *conn, uint32_t timeout_ms);
 /* Closes now, whatever waits. */
 void rf_conn_abort(struct rf_conn *conn, const char *why);
 /* Sends what is waiting, then closes; `why` is told to on_close (borrowed: a literal). */

@@ -214,12 +214,14 @@ static void on_timer(struct rf_thread *thread)
     run_machine(host);
 }
 
-static void mail_all(struct rf_control_host *host, enum rf_mail_kind kind)
+static bool mail_all(struct rf_control_host *host, enum rf_mail_kind kind)
 {
     struct rf_mail mail = {.kind = kind};
+    bool           all = true;
     for (uint32_t s = 0; s < host->base.server->n_shards; s++) {
-        (void)rf_thread_mail(&host->base, s, &mail);
+        all = rf_thread_mail(&host->base, s, &mail) && all;
     }
+    return all;
 }
 
 /* Clients have had time to notice that the node is not ready any more. */
@@ -227,7 +229,7 @@ static void stop_accepting(struct rf_control_host *host)
 {
     host->accepting_over = true;
     host->stop_at_us = rf_clock_now().mono_us + DRAIN_MAX_US;
-    mail_all(host, RF_MAIL_DRAIN);
+    (void)mail_all(host, RF_MAIL_DRAIN);
 }
 
 /* Drained when no client is left, or patience is. */
@@ -241,8 +243,8 @@ static void on_stop_timer(uv_timer_t *timer)
         }
         return;
     }
-    if (atomic_load(&server->n_clients) == 0 || rf_clock_now().mono_us >= host->stop_at_us) {
-        mail_all(host, RF_MAIL_STOP);
+    bool over = atomic_load(&server->n_clients) == 0 || rf_clock_now().mono_us >= host->stop_at_us;
+    if (over && mail_all(host, RF_MAIL_STOP)) { /* a full box: once more in 10 ms */
         uv_stop(&host->base.loop.uv);
     }
 }

@@ -1,5 +1,6 @@
 /* HTTPS for clients: connections, pipelining, routes, deadlines. */
 #include <stdio.h>
+#include <sys/resource.h>
 
 #include "base/assert.h"
 #include "base/log.h"
@@ -10,6 +11,7 @@
 
 #define PIPELINE_MAX 64u          /* requests under way on one connection */
 #define SWEEP_MAX_MS 1000u
+#define TRIM_US 2000000u /* idle for so long: 34 KiB of TLS buffers go back */
 #define LINGER_US 2000000u /* after the last answer, for the client to close */
 
 struct rf_http_conn {
@@ -358,12 +360,30 @@ static void on_plain(struct rf_conn *conn, struct rf_slice bytes)
 
 static const struct rf_conn_callbacks callbacks = {on_ready, on_data, on_close, on_plain};
 
+/* Connections may take three quarters of the process's descriptors, whatever is configured: the rest
+ * is for files and peers. A log that cannot open its next segment for want of a descriptor would stop
+ * acknowledging for good. */
+static uint32_t connection_limit(const struct rf_worker *worker)
+{
+    struct rlimit limit;
+    uint32_t      max = (uint32_t)worker->live.max_connections;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur / 4 * 3 < max) {
+        max = (uint32_t)(limit.rlim_cur / 4 * 3);
+    }
+    return max;
+}
+
 static void on_client(uv_stream_t *listener, int status)
 {
     struct rf_worker    *worker = listener->data;
     struct rf_server    *server = worker->base.server;
-    struct rf_http_conn *http = status == 0 ? RF_NEW(struct rf_http_conn) : NULL;
+    struct rf_http_conn *http = NULL;
+    if (status != 0) {
+        return; /* out of descriptors: the loop has taken the client off the queue */
+    }
+    http = RF_NEW(struct rf_http_conn);
     if (http == NULL) {
+        rf_conn_refuse(&worker->base.loop, listener);
         return;
     }
     http->worker = worker;
@@ -371,6 +391,7 @@ static void on_client(uv_stream_t *listener, int status)
     http->conn = rf_conn_accept(&worker->base.loop, listener, worker->https, &callbacks, http);
     if (http->conn == NULL) {
         rf_mem_free(http);
+        rf_conn_refuse(&worker->base.loop, listener);
         return;
     }
     http->next = worker->http_conns;
@@ -381,7 +402,7 @@ static void on_client(uv_stream_t *listener, int status)
     worker->n_http_conns++;
     /* The first ones above the limit are told so; a flood of them is not worth a handshake. */
     uint32_t before = atomic_fetch_add(&server->n_clients, 1);
-    uint32_t max = (uint32_t)worker->live.max_connections;
+    uint32_t max = connection_limit(worker);
     http->one_too_many = before >= max;
     if (before >= max + max / 8 + 16) {
         rf_conn_close(http->conn, "too many connections");
@@ -415,6 +436,8 @@ static void sweep_one(struct rf_http_conn *http, uint64_t now_us)
         http->no_more = true;
         http->idle_us = now_us;
         rf_conn_close(http->conn, "idle");
+    } else if (idle_us > TRIM_US) {
+        rf_conn_trim(http->conn);
     }
 }
 
@@ -425,6 +448,7 @@ static void on_sweep(uv_timer_t *timer)
     uint64_t             now_us = rf_loop_now(&worker->base.loop).mono_us;
     struct rf_http_conn *next = NULL;
     rf_worker_publish_stats(worker);
+    rf_links_sweep(worker);
     for (struct rf_http_conn *http = worker->http_conns; http != NULL; http = next) {
         next = http->next;
         sweep_one(http, now_us);

@@ -13,6 +13,9 @@
 
 #define PENDING_MAX (1024u * 1024)         /* bytes that wait for a link to come up */
 #define BACKLOG_MAX (16u * 1024 * 1024)    /* bytes that wait for a slow peer; more are dropped */
+#define HELLO_MAX_US 5000000u              /* from dial or accept to the other side's hello */
+#define STRANGERS_MAX 512u                 /* accepted links without a hello yet */
+#define ACCEPTED_MAX (RF_LINKS_MAX / 2)    /* so that others cannot take the places of our dials */
 #define RETRY_MIN_US 50000u
 #define RETRY_MAX_US 2000000u
 
@@ -28,6 +31,7 @@ struct rf_link {
     const char       *address;  /* dialed by address (first contact), else NULL */
     char              name[64]; /* of the other side, from its hello */
     struct rf_buf     pending;  /* frames that wait for the link */
+    uint64_t          begun_us; /* dialed or accepted, while there is no hello yet */
     uint64_t          retry_at_us;
     uint64_t          retry_us; /* backoff of the next failure */
 };
@@ -86,6 +90,9 @@ static void free_link(struct rf_link *link)
     rf_buf_fini(&link->pending);
     rf_mem_free(link);
 }
+
+static struct rf_link *find_dialed(struct rf_worker *worker, uint64_t node, const char *address);
+static struct rf_link *dialed_link(struct rf_worker *worker, uint64_t node, const char *address);
 
 /* ---- Link state for the machines ---------------------------------------------------------- */
 
@@ -154,6 +161,28 @@ static bool check_hello(struct rf_link *link, const struct rf_hello *hello)
     return true;
 }
 
+void rf_link_seen(struct rf_worker *worker, uint64_t node)
+{
+    struct rf_link *link = find_dialed(worker, node, NULL);
+    if (link != NULL && link->conn == NULL) {
+        link->retry_at_us = 0;
+        link->retry_us = RETRY_MIN_US;
+        (void)dialed_link(worker, node, NULL);
+    }
+}
+
+static void tell_seen(struct rf_link *link)
+{
+    struct rf_worker *worker = link->worker;
+    uint32_t          owner = rf_link_thread(worker->base.server, link->node);
+    if (owner == worker->base.number) {
+        rf_link_seen(worker, link->node);
+        return;
+    }
+    struct rf_mail mail = {.kind = RF_MAIL_SEEN, .as.peer = {.node = link->node, .up = true}};
+    (void)rf_thread_mail(&worker->base, owner, &mail);
+}
+
 static void on_hello(struct rf_link *link, const struct rf_message *message)
 {
     struct rf_hello hello;
@@ -174,6 +203,8 @@ static void on_hello(struct rf_link *link, const struct rf_message *message)
         if (link->address == NULL) {
             tell_machines(link, true);
         }
+    } else {
+        tell_seen(link);
     }
 }
 
@@ -291,6 +322,7 @@ static void on_ready(struct rf_conn *conn)
 {
     struct rf_link *link = rf_conn_user(conn);
     link->conn = conn;
+    rf_conn_give_up_after(conn, (uint32_t)link->worker->base.server->config.cluster.dead_after_ms);
     send_hello(link);
 }
 
@@ -333,16 +365,48 @@ static void on_plain(struct rf_conn *conn, struct rf_slice bytes)
 
 static const struct rf_conn_callbacks callbacks = {on_ready, on_data, on_close, on_plain};
 
+/* Whoever reaches the peer port can open connections; only certificates make them links. */
+static bool may_accept(const struct rf_worker *worker)
+{
+    uint32_t accepted = 0;
+    uint32_t strangers = 0;
+    for (uint32_t i = 0; i < worker->n_links; i++) {
+        const struct rf_link *link = worker->links[i];
+        accepted += link != NULL && !link->dialed;
+        strangers += link != NULL && !link->dialed && link->state != LINK_UP;
+    }
+    return accepted < ACCEPTED_MAX && strangers < STRANGERS_MAX;
+}
+
+void rf_links_sweep(struct rf_worker *worker)
+{
+    uint64_t now_us = rf_clock_now().mono_us;
+    for (uint32_t i = 0; i < worker->n_links; i++) {
+        struct rf_link *link = worker->links[i];
+        if (link != NULL && link->conn != NULL && link->state != LINK_UP &&
+            now_us - link->begun_us > HELLO_MAX_US) {
+            rf_conn_abort(link->conn, "no hello in time");
+        }
+    }
+}
+
 static void on_peer(uv_stream_t *listener, int status)
 {
     struct rf_worker *worker = listener->data;
-    struct rf_link   *link = status == 0 ? new_link(worker) : NULL;
+    struct rf_link   *link = NULL;
+    if (status != 0) {
+        return; /* out of descriptors: the loop has taken the client off the queue */
+    }
+    link = may_accept(worker) ? new_link(worker) : NULL;
     if (link == NULL) {
+        rf_conn_refuse(&worker->base.loop, listener);
         return;
     }
+    link->begun_us = rf_clock_now().mono_us;
     link->conn = rf_conn_accept(&worker->base.loop, listener, worker->peer_server, &callbacks, link);
     if (link->conn == NULL) {
         free_link(link);
+        rf_conn_refuse(&worker->base.loop, listener);
     }
 }
 
@@ -353,6 +417,7 @@ static void dial(struct rf_link *link, const char *address)
         return;
     }
     link->state = LINK_DIALING;
+    link->begun_us = rf_clock_now().mono_us;
     link->conn =
         rf_conn_dial(&worker->base.loop, address, worker->peer_client, &callbacks, link);
     if (link->conn == NULL) {

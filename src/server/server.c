@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <sys/random.h>
+#include <sys/resource.h>
 
 #include "base/hash.h"
 #include "base/log.h"
@@ -53,7 +54,7 @@ static bool load_config(struct rf_server *server, const char *path)
         load_hash_secret(server, &problems);
         server->auth.open = server->config.auth.none;
         if (!server->auth.open) {
-            (void)rf_auth_load(server->config.auth.tokens_file, &server->auth, &problems).rc;
+            (void)rf_tokens_load(server->config.auth.tokens_file, &server->auth.tokens, &problems).rc;
         }
     }
     bool fine = problems.count == 0;
@@ -86,6 +87,7 @@ static bool open_engine(struct rf_server *server)
         .memtable_max = (uint64_t)config->storage.memtable_bytes,
         .memtable_total_max = (uint64_t)config->storage.memtable_total_bytes,
         .wal_max = (uint64_t)config->storage.wal_max_bytes,
+        .disk_reserve = (uint32_t)config->storage.disk_reserve,
     };
     if (!rf_ok(rf_engine_open(&engine, &server->engine, &error))) {
         rf_log(RF_LOG_ERROR, "storage_failed", "text=\"%s\"", error.text);
@@ -158,6 +160,16 @@ static void stop(struct rf_server *server)
     rf_log(RF_LOG_INFO, "stopped", "text=\"bye\"");
 }
 
+/* The soft limit is often 1,024, the hard one far above. */
+static void raise_descriptor_limit(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        (void)setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
 int rf_server_run(const char *config_path)
 {
     struct rf_server *server = RF_NEW(struct rf_server);
@@ -174,6 +186,7 @@ int rf_server_run(const char *config_path)
     }
     server->config_path = config_path;
     signal(SIGPIPE, SIG_IGN);
+    raise_descriptor_limit();
     rf_clock_set_offset(server->config.clock.test_offset_ms);
     rf_log_setup((enum rf_log_level)server->config.log.level, server->config.node.name);
     if (uv_cpu_info(&cpus, &n_cpus) == 0) {

@@ -29,6 +29,7 @@ enum rf_mail_kind {
     RF_MAIL_VIEW,
     RF_MAIL_ALIVE,
     RF_MAIL_LINK,
+    RF_MAIL_SEEN,       /* a node dialed us: it is up, dial it now if you wait to */
     RF_MAIL_RELOAD,     /* shard: take these settings over */
     RF_MAIL_RELOAD_ASK, /* control: a client asks for a reload */
     RF_MAIL_RELOADED,   /* shard: how it went, for that client */
@@ -74,6 +75,11 @@ struct rf_mail {
 
 struct rf_server;
 
+struct rf_letter {
+    uint32_t       to;
+    struct rf_mail mail;
+};
+
 /* What every thread has. */
 struct rf_thread {
     struct rf_server  *server;
@@ -83,6 +89,9 @@ struct rf_thread {
     uv_timer_t         timer; /* for the machine's wake_at */
     uint64_t           timer_at_us;
     struct rf_mailbox **inbox; /* by number of the sending thread */
+    struct rf_letter   *unsent; /* mail that must arrive, and found its box full; oldest first */
+    uint32_t            n_unsent, cap_unsent;
+    uv_timer_t          resend;
     uv_thread_t        thread;
     /* Called on this thread. */
     void (*on_mail)(struct rf_thread *thread, struct rf_mail *mail);
@@ -93,7 +102,9 @@ RF_CHECKED struct rf_result rf_thread_init(struct rf_thread *thread, struct rf_s
                                            uint32_t number);
 void rf_thread_fini(struct rf_thread *thread);
 /* Puts mail into another thread's box and wakes it. False when the box is full: the caller drops
- * what the mail holds. Thread: `from`. */
+ * what the mail holds. Completions, views, verdicts on nodes and links are kept and sent again
+ * instead: a lost completion would take a place in the machine's table for ever. They are bounded by
+ * the operations under way. Thread: `from`. */
 bool rf_thread_mail(struct rf_thread *from, uint32_t to, const struct rf_mail *mail);
 /* The machine wants to run again by then. */
 void rf_thread_wake_at(struct rf_thread *thread, uint64_t at_us);

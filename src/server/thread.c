@@ -32,6 +32,8 @@ struct rf_result rf_thread_init(struct rf_thread *thread, struct rf_server *serv
     thread->wake.data = thread;
     uv_timer_init(&thread->loop.uv, &thread->timer);
     thread->timer.data = thread;
+    uv_timer_init(&thread->loop.uv, &thread->resend);
+    thread->resend.data = thread;
     thread->inbox = RF_NEW_ARRAY(struct rf_mailbox *, server->n_shards + 1);
     for (uint32_t i = 0; thread->inbox != NULL && i <= server->n_shards; i++) {
         thread->inbox[i] = rf_mailbox_new(RF_MAILBOX_SIZE, sizeof(struct rf_mail));
@@ -71,6 +73,7 @@ static void drop_mail(struct rf_mail *mail)
     case RF_MAIL_WORKED:
     case RF_MAIL_ALIVE:
     case RF_MAIL_LINK:
+    case RF_MAIL_SEEN:
     case RF_MAIL_DRAIN:
     case RF_MAIL_STOP:
     default:
@@ -83,6 +86,7 @@ void rf_thread_fini(struct rf_thread *thread)
     struct rf_mail mail;
     uv_close((uv_handle_t *)&thread->wake, NULL);
     uv_close((uv_handle_t *)&thread->timer, NULL);
+    uv_close((uv_handle_t *)&thread->resend, NULL);
     uv_run(&thread->loop.uv, UV_RUN_DEFAULT);
     rf_loop_fini(&thread->loop);
     for (uint32_t i = 0; i <= thread->server->n_shards; i++) {
@@ -91,10 +95,23 @@ void rf_thread_fini(struct rf_thread *thread)
         }
         rf_mailbox_free(thread->inbox[i]);
     }
+    for (uint32_t i = 0; i < thread->n_unsent; i++) {
+        drop_mail(&thread->unsent[i].mail);
+    }
+    rf_mem_free(thread->unsent);
     rf_mem_free(thread->inbox);
 }
 
-bool rf_thread_mail(struct rf_thread *from, uint32_t to, const struct rf_mail *mail)
+/* ---- Mail --------------------------------------------------------------------------------- */
+
+static bool must_arrive(enum rf_mail_kind kind)
+{
+    return kind == RF_MAIL_STORED || kind == RF_MAIL_VIEW || kind == RF_MAIL_ALIVE ||
+           kind == RF_MAIL_LINK || kind == RF_MAIL_RELOADED || kind == RF_MAIL_WORKED ||
+           kind == RF_MAIL_DRAIN;
+}
+
+static bool post(struct rf_thread *from, uint32_t to, const struct rf_mail *mail)
 {
     struct rf_thread *target = rf_server_thread(from->server, to);
     if (!rf_mailbox_push(target->inbox[from->number], mail)) {
@@ -102,6 +119,57 @@ bool rf_thread_mail(struct rf_thread *from, uint32_t to, const struct rf_mail *m
     }
     uv_async_send(&target->wake);
     return true;
+}
+
+/* Sends what was kept, in order for each receiver: behind a letter that still does not fit, all to
+ * the same thread wait. */
+static void resend(struct rf_thread *thread)
+{
+    uint32_t kept = 0;
+    bool     full[256] = {false};
+    for (uint32_t i = 0; i < thread->n_unsent; i++) {
+        struct rf_letter letter = thread->unsent[i];
+        if (full[letter.to] || !post(thread, letter.to, &letter.mail)) {
+            full[letter.to] = true;
+            thread->unsent[kept++] = letter;
+        }
+    }
+    thread->n_unsent = kept;
+    if (kept == 0) {
+        uv_timer_stop(&thread->resend);
+    }
+}
+
+static void on_resend(uv_timer_t *timer)
+{
+    resend(timer->data);
+}
+
+static bool keep_letter(struct rf_thread *from, uint32_t to, const struct rf_mail *mail)
+{
+    if (from->n_unsent == from->cap_unsent) {
+        uint32_t          cap = from->cap_unsent == 0 ? 64 : from->cap_unsent * 2;
+        struct rf_letter *grown = rf_mem_realloc(from->unsent, sizeof(*grown) * cap);
+        if (grown == NULL) {
+            return false;
+        }
+        from->unsent = grown;
+        from->cap_unsent = cap;
+    }
+    from->unsent[from->n_unsent++] = (struct rf_letter){to, *mail};
+    uv_timer_start(&from->resend, on_resend, 1, 1);
+    return true;
+}
+
+bool rf_thread_mail(struct rf_thread *from, uint32_t to, const struct rf_mail *mail)
+{
+    if (!must_arrive(mail->kind)) {
+        return post(from, to, mail);
+    }
+    if (from->n_unsent != 0) {
+        resend(from);
+    }
+    return (from->n_unsent == 0 && post(from, to, mail)) || keep_letter(from, to, mail);
 }
 
 void rf_thread_wake_at(struct rf_thread *thread, uint64_t at_us)

@@ -21,13 +21,16 @@ static void log_main(void *argument)
             return;
         }
         rf_store_log_run(worker->store);
+        atomic_store_explicit(&worker->log_ended, true, memory_order_release);
         uv_async_send(&worker->log_done);
     }
 }
 
 static void kick_log(struct rf_worker *worker)
 {
-    if (!worker->log_busy && rf_store_log_begin(worker->store)) {
+    /* After log_stop there is no log thread any more: what still comes in is never acknowledged. */
+    if (!worker->log_busy && !atomic_load(&worker->log_stop) &&
+        rf_store_log_begin(worker->store)) {
         worker->log_busy = true;
         uv_sem_post(&worker->log_work);
     }
@@ -63,9 +66,11 @@ static void on_log_done(uv_async_t *handle)
     struct rf_worker    *worker = handle->data;
     struct rf_store_done done[64];
     uint32_t             n = 0;
-    if (!worker->log_busy) {
+    /* The flag, not the wake-up, says that the run is over: wake-ups may be coalesced. */
+    if (!atomic_exchange_explicit(&worker->log_ended, false, memory_order_acquire)) {
         return;
     }
+    rf_assert(worker->log_busy);
     worker->log_busy = false;
     bool was_read_only = rf_store_read_only(worker->store);
     rf_store_log_end(worker->store);
@@ -251,6 +256,9 @@ static void on_mail(struct rf_thread *thread, struct rf_mail *mail)
         rf_api_reload_reply(mail->as.reloaded.exchange, mail->as.reloaded.ok,
                             mail->as.reloaded.body);
         return;
+    case RF_MAIL_SEEN:
+        rf_link_seen(worker, mail->as.peer.node);
+        return;
     case RF_MAIL_WORK:
         rf_background_ask(worker, &mail->as.work);
         return;
@@ -389,6 +397,7 @@ static void worker_main(void *argument)
     /* The machine has run for the last time. What the store has taken in goes to disk before the
      * thread ends; turns of the loop from here on only carry that out. */
     worker->base.loop.on_turn = NULL;
+    rf_background_finish(worker);
     while (worker->log_busy || rf_store_log_begin(worker->store)) {
         if (!worker->log_busy) {
             rf_store_log_run(worker->store);
@@ -397,7 +406,6 @@ static void worker_main(void *argument)
             uv_run(&worker->base.loop.uv, UV_RUN_ONCE);
         }
     }
-    rf_background_finish(worker);
     atomic_store(&worker->log_stop, true);
     uv_sem_post(&worker->log_work);
     uv_thread_join(&worker->log_thread);

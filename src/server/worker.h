@@ -39,6 +39,7 @@ struct rf_worker {
     uv_async_t    log_done;
     bool          log_busy;
     _Atomic bool  log_stop;
+    _Atomic bool  log_ended; /* set by the log thread: its run is over, log_done follows */
     struct rf_live live;
     /* Background jobs (background.c). */
     struct rf_work_slot slots[RF_WORK_SLOTS];
@@ -92,6 +93,10 @@ void rf_background_finish(struct rf_worker *worker);
 
 /* --- peer_link.c */
 RF_CHECKED struct rf_result rf_links_init(struct rf_worker *worker, char ret_why[256]);
+/* Closes links that are late: dials and handshakes that take too long. Call it every second or so. */
+void rf_links_sweep(struct rf_worker *worker);
+/* The node has dialed us, so it is up: an idle link to it is dialed without waiting for its turn. */
+void rf_link_seen(struct rf_worker *worker, uint64_t node);
 void rf_links_close(struct rf_worker *worker);
 void rf_links_fini(struct rf_worker *worker);
 void rf_link_send(struct rf_worker *worker, uint64_t node, const struct rf_message *message);

@@ -26,6 +26,10 @@ def test_kill_loop(cluster):
     final_reads(cluster, load.history, load.keys)
     check_history(load.history)
     until(replicas_equal(cluster, load.keys), "all replicas agree")
+    # A dead node refuses connections and a starting one says so. A request that was under way may
+    # have met two deaths in a row; that is rare, or nodes take too long to find each other again.
+    failed = [op for op in load.history if op.status >= 500 and op.why != "RF-STARTING"]
+    assert len(failed) <= 0.02 * load.acked(), failed[:5]
     assert load.acked(kinds=("put",)) and load.acked(kinds=("get",)) and load.acked(kinds=("delete",))
 
 

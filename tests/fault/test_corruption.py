@@ -1,0 +1,84 @@
+"""Bytes change on disk under a stopped node: S30, S31, S103, S137-S140, S172, S173."""
+import os
+
+from cluster_conftest import until
+from faultlib import settled
+
+
+def written(cluster, count=60):
+    """Writes one after the other, so that every write is a group of the log, then kills n3."""
+    n1, _, n3 = cluster.nodes
+    for i in range(count):
+        assert n1.put(f"key/{i}", f"value {i}").status_code == 201
+    until(lambda: all(n3.get(f"key/{i}", consistency="eventual").status_code == 200 for i in range(count)),
+          "n3 has all")
+    n3.kill()
+    return sorted((n3.dir / "data").rglob("*.wal"), key=lambda path: path.stat().st_size)[-1]
+
+
+def check_all(cluster, count=60):
+    """Every acknowledged value through every node: strong, and eventual without a wrong `absent`."""
+    settled(cluster)
+    for node in cluster.nodes:
+        for i in range(count):
+            assert node.value(f"key/{i}", consistency="strong") == f"value {i}".encode()
+            assert node.value(f"key/{i}", consistency="eventual") == f"value {i}".encode()
+
+
+def flip(path, at):
+    with open(path, "r+b") as file:
+        file.seek(at)
+        byte = file.read(1)
+        file.seek(at)
+        file.write(bytes([byte[0] ^ 0x40]))
+
+
+def recovered(node):
+    return [line for line in node.log().splitlines() if "event=recovered" in line][-1]
+
+
+def test_torn_tail(cluster):
+    """A half-written group at the end is cut off, and nothing acknowledged is missing."""
+    wal = written(cluster)
+    with open(wal, "ab") as file:
+        file.write(os.urandom(700))
+    cluster.nodes[2].start()
+    assert "torn_tails=1" in recovered(cluster.nodes[2])
+    check_all(cluster)
+
+
+def test_cut_inside_the_last_group(cluster):
+    """The file ends within its last group: that one is cut; the others hold what was acknowledged."""
+    wal = written(cluster)
+    os.truncate(wal, wal.stat().st_size - 30)
+    cluster.nodes[2].start()
+    settled(cluster)
+    for node in cluster.nodes:
+        for i in range(60):
+            assert node.value(f"key/{i}", consistency="strong") == f"value {i}".encode()
+
+
+def test_damage_in_the_middle(cluster):
+    """A bad byte before groups that were durable is damage: the node says so, answers no `absent`
+    from what it cannot know, and the others serve every value."""
+    wal = written(cluster)
+    flip(wal, wal.stat().st_size // 2)
+    n3 = cluster.nodes[2]
+    n3.start()
+    assert "event=wal_damaged" in n3.log()
+    assert "damaged_segments=1" in recovered(n3)
+    check_all(cluster)
+    assert n3.put("later", "v").status_code == 201
+    assert cluster.nodes[0].value("later", consistency="strong") == b"v"
+
+
+def test_damaged_identity(cluster):
+    """Without knowing who it is a node does not start, and says why; the others go on."""
+    written(cluster)
+    n3 = cluster.nodes[2]
+    flip(n3.dir / "data" / "identity", 12)
+    answer = cluster.cli("dev", "start", "n3", check=False)
+    assert answer.returncode != 0
+    assert "event=storage_failed" in n3.log() and "identity" in n3.log()
+    assert cluster.nodes[0].put("k", "v").status_code == 201
+    assert cluster.nodes[1].value("key/1", consistency="strong") == b"value 1"
