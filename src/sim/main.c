@@ -9,6 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "sim/sim.h"
 
 static const char usage[] =
@@ -350,5 +351,7 @@ int main(int argc, char **argv)
         arguments.nodes = arguments.nodes != 0 ? arguments.nodes : 1200;
         return run_scale(&arguments);
     }
+    /* Jobs that a simulated crash stops are what is wanted. */
+    rf_log_setup((enum rf_log_level)(RF_LOG_ERROR + 1), NULL);
     return run_seeds(&arguments);
 }
