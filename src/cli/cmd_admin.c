@@ -1,11 +1,9 @@
-/* status, ring, config check. */
+/* status, ring. */
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "cli/cli.h"
-#include "config/node_config.h"
-#include "config/table_config.h"
 
 static const char *text_of(json_t *object, const char *name)
 {
@@ -20,7 +18,7 @@ static int ask(struct rf_cli *cli, const char *target, json_t **ret_root)
     int code = rf_cli_request(cli, "GET", target, rf_slice(NULL, 0), &result);
     *ret_root = NULL;
     if (code == RF_EXIT_OK && result.status != 200) {
-        code = rf_cli_problem(&result);
+        code = rf_cli_problem(cli, &result);
     } else if (code == RF_EXIT_OK && cli->json) {
         printf("%.*s\n", (int)result.body.size, (const char *)result.body.data);
     } else if (code == RF_EXIT_OK) {
@@ -102,17 +100,32 @@ int rf_cmd_ring(struct rf_cli *cli)
     return RF_EXIT_OK;
 }
 
-int rf_cmd_config_check(struct rf_cli *cli)
+int rf_cmd_ring_locate(struct rf_cli *cli)
 {
-    struct rf_node_config config;
-    struct rf_problems    problems = {0};
-    struct rf_result      loaded = rf_node_config_load(cli->words[0], &config, &problems);
-    if (!rf_ok(loaded)) {
-        fwrite(problems.text.data, 1, problems.text.size, stderr);
-        rf_problems_fini(&problems);
-        return 2;
+    struct rf_buf target = {0};
+    json_t       *root = NULL;
+    size_t        i = 0;
+    json_t       *item = NULL;
+    rf_buf_append_str(&target, "/admin/v1/ring/locate?key=");
+    rf_http_encode(&target, rf_slice_str(cli->words[0]));
+    if (cli->table != NULL) {
+        rf_buf_append_str(&target, "&table=");
+        rf_http_encode(&target, rf_slice_str(cli->table));
     }
-    printf("%s: good\n", cli->words[0]);
-    rf_problems_fini(&problems);
+    rf_buf_append(&target, "", 1);
+    int code = ask(cli, (const char *)target.data, &root);
+    rf_buf_fini(&target);
+    if (root == NULL) {
+        return code;
+    }
+    printf("token %s, table %s\n\n%-12s %-6s %-8s %s\n", text_of(root, "token"),
+           text_of(root, "table"), "NODE", "ALIVE", "RACK", "CLIENT");
+    json_array_foreach(json_object_get(root, "replicas"), i, item)
+    {
+        printf("%-12s %-6s %-8s %s\n", text_of(item, "node"),
+               json_is_true(json_object_get(item, "alive")) ? "yes" : "no", text_of(item, "rack"),
+               text_of(item, "client"));
+    }
+    json_decref(root);
     return RF_EXIT_OK;
 }

@@ -3,10 +3,12 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "cli/cli.h"
+#include "devkit/certs.h"
 #include "devkit/devcluster.h"
 #include "io/clock.h"
 
@@ -233,5 +235,30 @@ int rf_cmd_dev_env(struct rf_cli *cli)
         return RF_EXIT_NOT_FOUND;
     }
     print_env(&dev);
+    return RF_EXIT_OK;
+}
+
+int rf_cmd_dev_cert(struct rf_cli *cli)
+{
+    struct rf_devcluster dev;
+    char                 cert[1200];
+    char                 key[1200];
+    const char          *kind = cli->words[0];
+    const char          *name = cli->words[1];
+    bool known = strcmp(kind, "node") == 0 || strcmp(kind, "role") == 0;
+    if (!known || strchr(name, '/') != NULL || name[0] == '.' || strlen(name) > 63) {
+        fputs("ringfort: use `dev cert node NAME` or `dev cert role NAME`\n", stderr);
+        return RF_EXIT_USAGE;
+    }
+    if (!open_dev(cli, &dev)) {
+        return RF_EXIT_NOT_FOUND;
+    }
+    snprintf(cert, sizeof(cert), "%s/%s-%s.crt", dev.dir, kind, name);
+    snprintf(key, sizeof(key), "%s/%s-%s.key", dev.dir, kind, name);
+    if (!rf_ok(rf_certs_make(dev.dir, "dev", kind, name, cert, key))) {
+        fprintf(stderr, "ringfort: cannot write %s\n", cert);
+        return RF_EXIT_FAILED;
+    }
+    printf("%s\n%s\n", cert, key);
     return RF_EXIT_OK;
 }

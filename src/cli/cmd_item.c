@@ -20,7 +20,7 @@ static int finish(struct rf_cli *cli, int code, uint16_t expected, struct rf_htt
                   const char *text)
 {
     if (code == RF_EXIT_OK && result->status != expected) {
-        code = rf_cli_problem(result);
+        code = rf_cli_problem(cli, result);
     } else if (code == RF_EXIT_OK && cli->json) {
         printf("%.*s\n", (int)result->body.size, (const char *)result->body.data);
     } else if (code == RF_EXIT_OK && text != NULL) {
@@ -74,7 +74,7 @@ static void item_target(const struct rf_cli *cli, struct rf_buf *target)
     }
 }
 
-static void print_value(const struct rf_http_result *result)
+static void print_value(const struct rf_http_result *result, bool raw)
 {
     json_t     *root = json_loadb((const char *)result->body.data, result->body.size, 0, NULL);
     json_t     *value = json_object_get(root, "value");
@@ -84,7 +84,7 @@ static void print_value(const struct rf_http_result *result)
         rf_ok(rf_base64_decode(rf_slice(json_string_value(value), json_string_length(value)), bytes,
                                &size))) {
         fwrite(bytes, 1, size, stdout);
-        if (size == 0 || bytes[size - 1] != '\n') {
+        if (!raw && (size == 0 || bytes[size - 1] != '\n')) {
             putchar('\n');
         }
     }
@@ -104,7 +104,7 @@ int rf_cmd_get(struct rf_cli *cli)
     int code = rf_cli_request(cli, "GET", (const char *)target.data, rf_slice(NULL, 0), &result);
     rf_buf_fini(&target);
     if (code == RF_EXIT_OK && result.status == 200 && !cli->json) {
-        print_value(&result);
+        print_value(&result, cli->raw);
     }
     return finish(cli, code, 200, &result, NULL);
 }

@@ -20,6 +20,7 @@ static void print_help(FILE *to)
           "  --token TOKEN        bearer token, default $RINGFORT_TOKEN\n"
           "  --table NAME         table, default 'default'\n"
           "  --strong             read with a quorum\n"
+          "  --raw                get: the bytes exactly, without a newline at the end\n"
           "  --ttl SECONDS        time to live of what is put\n"
           "  -o json              print the server's JSON answer\n"
           "  --nodes N            dev: number of nodes, default 3\n"
@@ -27,7 +28,11 @@ static void print_help(FILE *to)
           "  --dir DIR            dev: directory, default $RINGFORT_DEV_DIR or /tmp/ringfort-dev\n"
           "  --port PORT          dev: first port, default 7443\n"
           "  --keep               dev: keep the directory at the end\n"
-          "\nexit codes: 0 done, 1 failed, 2 not found, 64 used wrongly, 69 no server\n", to);
+          "\nenvironment:\n"
+          "  RINGFORT_URL, RINGFORT_CA, RINGFORT_TOKEN, RINGFORT_DEV_DIR stand for --url, --ca,\n"
+          "  --token and --dir; eval \"$(ringfort dev env)\" sets them for a development cluster\n"
+          "\nexit codes: 0 done, 1 failed, 2 not found or configuration not valid,\n"
+          "            64 used wrongly, 69 no server\n", to);
 }
 
 static const char *env_or(const char *name, const char *otherwise)
@@ -50,7 +55,8 @@ static bool parse_count(const char *text, long max, long *ret_value)
 static const struct option options[] = {
     {"url", required_argument, NULL, 'u'},   {"ca", required_argument, NULL, 'c'},
     {"token", required_argument, NULL, 't'}, {"table", required_argument, NULL, 'T'},
-    {"strong", no_argument, NULL, 's'},      {"ttl", required_argument, NULL, 'l'},
+    {"strong", no_argument, NULL, 's'},      {"raw", no_argument, NULL, 'R'},
+         {"ttl", required_argument, NULL, 'l'},
     {"output", required_argument, NULL, 'o'}, {"nodes", required_argument, NULL, 'n'},
     {"dir", required_argument, NULL, 'd'},   {"port", required_argument, NULL, 'p'},
     {"threads", required_argument, NULL, 'r'},
@@ -96,6 +102,9 @@ static int take_option(struct rf_cli *cli, int option)
         break;
     case 'r':
         valid = parse_count(optarg, 64, &cli->threads);
+        break;
+    case 'R':
+        cli->raw = true;
         break;
     case 'k':
         cli->keep = true;

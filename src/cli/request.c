@@ -24,8 +24,11 @@ int rf_cli_request(struct rf_cli *cli, const char *method, const char *target, s
     return RF_EXIT_OK;
 }
 
-int rf_cli_problem(const struct rf_http_result *result)
+int rf_cli_problem(const struct rf_cli *cli, const struct rf_http_result *result)
 {
+    if (cli->json) {
+        printf("%.*s\n", (int)result->body.size, (const char *)result->body.data);
+    }
     json_t     *root = json_loadb((const char *)result->body.data, result->body.size, 0, NULL);
     const char *detail = json_string_value(json_object_get(root, "detail"));
     const char *code = json_string_value(json_object_get(root, "code"));

@@ -288,6 +288,13 @@ bool rf_control_alive(const struct rf_control *control, uint32_t index)
     return control->entries[index].alive;
 }
 
+uint64_t rf_control_silence_us(const struct rf_control *control, uint32_t index)
+{
+    rf_assert(index < control->n);
+    uint64_t changed_at_us = control->entries[index].changed_at_us;
+    return changed_at_us == 0 || index == control->self ? 0 : control->now.mono_us - changed_at_us;
+}
+
 /* ---- Messages ----------------------------------------------------------------------------- */
 
 struct rf_buf *rf_control_body(struct rf_control *control)

@@ -1,5 +1,6 @@
 /* The coordinator of a read. Eventual: one replica, itself first. Strong: all N are asked, R
  * answers decide, stale replicas are repaired with the winner's original version (D9). */
+#include "base/hash.h"
 #include "core/shard_private.h"
 
 static bool is_strong(const struct rf_slot *slot)
@@ -9,35 +10,45 @@ static bool is_strong(const struct rf_slot *slot)
 
 /* ---- Eventual ----------------------------------------------------------------------------- */
 
-/* The next replica to ask: this node when it is one, else one whose link works, else any live. */
-static struct rf_replica *next_choice(struct rf_shard *shard, struct rf_slot *slot)
+static bool is_waiting(const struct rf_slot *slot)
 {
-    struct rf_replica *choice = NULL;
     for (uint32_t r = 0; r < slot->n; r++) {
-        struct rf_replica *replica = &slot->replicas[r];
-        if (replica->state != RF_REPLICA_UNASKED) {
-            continue;
-        }
-        if (replica->node == shard->config.node) {
-            return replica;
-        }
-        if (choice == NULL || (rf_peer_broken(shard, choice->node) &&
-                               !rf_peer_broken(shard, replica->node))) {
-            choice = replica;
+        if (slot->replicas[r].state == RF_REPLICA_ASKED) {
+            return true;
         }
     }
-    return choice;
+    return false;
 }
 
+/* Asks the best replica that is left, and plans a hedge for when that is slow. */
+static bool ask_best(struct rf_shard *shard, struct rf_slot *slot)
+{
+    struct rf_replica *choice = rf_peer_choose(shard, slot);
+    if (choice == NULL) {
+        return false;
+    }
+    choice->state = RF_REPLICA_ASKED;
+    rf_ask_read(shard, slot, choice, false);
+    if (choice->node != shard->config.node) {
+        rf_hedge_plan(shard, slot, choice);
+    }
+    return true;
+}
+
+/* One replica failed: the next one, or the one that a hedge has asked already. */
 static void ask_next(struct rf_shard *shard, struct rf_slot *slot)
 {
-    struct rf_replica *choice = next_choice(shard, slot);
-    if (choice != NULL) {
-        rf_ask_read(shard, slot, choice);
+    if (ask_best(shard, slot) || is_waiting(slot)) {
         return;
     }
     rf_slot_reply(shard, slot, RF_QUORUM_UNAVAILABLE, NULL);
     rf_slot_release(shard, slot);
+}
+
+void rf_read_hedge(struct rf_shard *shard, struct rf_slot *slot)
+{
+    rf_assert(!is_strong(slot));
+    shard->stats.hedges += ask_best(shard, slot);
 }
 
 static void reply_row(struct rf_shard *shard, struct rf_slot *slot, const struct rf_row *row)
@@ -55,54 +66,122 @@ static void reply_row(struct rf_shard *shard, struct rf_slot *slot, const struct
 
 static bool has_answered(const struct rf_replica *replica)
 {
-    return replica->state == RF_REPLICA_OK || replica->state == RF_REPLICA_REPAIRING ||
-           replica->state == RF_REPLICA_REPAIRED;
+    return replica->state == RF_REPLICA_OK || replica->state == RF_REPLICA_FETCHING ||
+           replica->state == RF_REPLICA_REPAIRING || replica->state == RF_REPLICA_REPAIRED;
 }
 
-/* The newest row of all answers; NULL when every answer was "absent". */
-static const struct rf_row *winner_of(const struct rf_slot *slot)
+static uint64_t hash_of(const struct rf_replica *replica)
 {
-    const struct rf_row *winner = NULL;
+    return replica->digest ? replica->value_hash : rf_hash64(replica->row.value, 0);
+}
+
+static struct rf_row without_value(const struct rf_row *row)
+{
+    struct rf_row bare = *row;
+    bare.value = rf_slice(NULL, 0);
+    return bare;
+}
+
+/* The order of two answers. Where one of them is a digest, values of one version count as equal: see
+ * must_look_closer. */
+static int compare_answers(const struct rf_replica *a, const struct rf_replica *b)
+{
+    if (!a->digest && !b->digest) {
+        return rf_row_compare(&a->row, &b->row);
+    }
+    struct rf_row bare_a = without_value(&a->row);
+    struct rf_row bare_b = without_value(&b->row);
+    return rf_row_compare(&bare_a, &bare_b);
+}
+
+/* One version, two values: client-stamped writes can be so. Only the whole rows can say which wins. */
+static bool must_look_closer(const struct rf_replica *a, const struct rf_replica *b)
+{
+    bool bare = ((a->row.flags | b->row.flags) & (RF_ROW_TOMBSTONE | RF_ROW_MARKER)) != 0;
+    return (a->digest || b->digest) && !bare && compare_answers(a, b) == 0 &&
+           hash_of(a) != hash_of(b);
+}
+
+/* The replica with the newest row of all answers, a whole row before a digest; NULL when every
+ * answer was "absent". */
+static struct rf_replica *winner_of(struct rf_slot *slot)
+{
+    struct rf_replica *winner = NULL;
     for (uint32_t r = 0; r < slot->n; r++) {
-        const struct rf_replica *replica = &slot->replicas[r];
-        if (has_answered(replica) && rf_row_exists(&replica->row) &&
-            (winner == NULL || rf_row_compare(&replica->row, winner) > 0)) {
-            winner = &replica->row;
+        struct rf_replica *replica = &slot->replicas[r];
+        if (!has_answered(replica) || !rf_row_exists(&replica->row)) {
+            continue;
+        }
+        int order = winner == NULL ? 1 : compare_answers(replica, winner);
+        if (order > 0 || (order == 0 && winner->digest && !replica->digest)) {
+            winner = replica;
         }
     }
     return winner;
 }
 
-static bool holds(const struct rf_replica *replica, const struct rf_row *winner)
+static bool holds(const struct rf_replica *replica, const struct rf_replica *winner)
 {
-    if (replica->state == RF_REPLICA_REPAIRED) {
+    if (replica->state == RF_REPLICA_REPAIRED || replica == winner) {
         return true;
     }
     if (winner == NULL || !rf_row_exists(&replica->row)) {
         return winner == NULL;
     }
-    return rf_row_compare(&replica->row, winner) == 0;
+    return compare_answers(replica, winner) == 0;
+}
+
+/* Asks a replica that gave a digest for the whole row; its digest goes on counting as its answer. */
+static void fetch(struct rf_shard *shard, struct rf_slot *slot, struct rf_replica *replica)
+{
+    if (replica->digest && replica->state == RF_REPLICA_OK) {
+        replica->state = RF_REPLICA_FETCHING;
+        shard->stats.fetches++;
+        rf_ask_read(shard, slot, replica, false);
+    }
+}
+
+/* False: the winner's whole row is not here yet, or it is not certain who wins. It is on its way. */
+static bool have_whole(struct rf_shard *shard, struct rf_slot *slot, struct rf_replica *winner)
+{
+    bool whole = !winner->digest;
+    for (uint32_t r = 0; r < slot->n; r++) {
+        struct rf_replica *replica = &slot->replicas[r];
+        if (has_answered(replica) && rf_row_exists(&replica->row) &&
+            must_look_closer(replica, winner)) {
+            fetch(shard, slot, replica);
+            fetch(shard, slot, winner);
+            whole = false;
+        }
+    }
+    if (winner->digest) {
+        fetch(shard, slot, winner);
+    }
+    return whole;
 }
 
 /* Writes the winner to every replica that answered with less. */
-static void repair_stale(struct rf_shard *shard, struct rf_slot *slot, const struct rf_row *winner)
+static void repair_stale(struct rf_shard *shard, struct rf_slot *slot,
+                         const struct rf_replica *winner)
 {
-    for (uint32_t r = 0; winner != NULL && r < slot->n; r++) {
+    rf_assert(!winner->digest);
+    for (uint32_t r = 0; r < slot->n; r++) {
         struct rf_replica *replica = &slot->replicas[r];
         if (replica->state == RF_REPLICA_OK && !holds(replica, winner)) {
             replica->state = RF_REPLICA_REPAIRING;
             shard->stats.read_repairs++;
-            rf_ask_write(shard, slot, replica, winner, RF_APPLY_MERGE);
+            rf_ask_write(shard, slot, replica, &winner->row, RF_APPLY_MERGE);
         }
     }
 }
 
-/* A newer winner came late: what was repaired to the former one is stale again. */
-static void reopen_repairs(struct rf_slot *slot, const struct rf_row *before,
-                           const struct rf_row *after)
+/* A newer winner came late: what was repaired to the former one is stale again. `before` is a
+ * replica's answer as it was. */
+static void reopen_repairs(struct rf_slot *slot, const struct rf_replica *before,
+                           const struct rf_replica *after)
 {
-    if (after == before || after == NULL ||
-        (before != NULL && rf_row_compare(before, after) == 0)) {
+    if (after == NULL || (rf_row_exists(&before->row) && compare_answers(before, after) == 0 &&
+                          !must_look_closer(before, after))) {
         return;
     }
     slot->attempt++;
@@ -120,7 +199,7 @@ struct tally {
     uint32_t waiting; /* replicas that may still answer, or a repair under way */
 };
 
-static struct tally count_answers(const struct rf_slot *slot, const struct rf_row *winner)
+static struct tally count_answers(const struct rf_slot *slot, const struct rf_replica *winner)
 {
     struct tally tally = {0};
     for (uint32_t r = 0; r < slot->n; r++) {
@@ -128,8 +207,9 @@ static struct tally count_answers(const struct rf_slot *slot, const struct rf_ro
         tally.answers += has_answered(replica);
         tally.holders += has_answered(replica) && replica->state != RF_REPLICA_REPAIRING &&
                          holds(replica, winner);
-        tally.waiting +=
-            replica->state == RF_REPLICA_ASKED || replica->state == RF_REPLICA_REPAIRING;
+        tally.waiting += replica->state == RF_REPLICA_ASKED ||
+                         replica->state == RF_REPLICA_FETCHING ||
+                         replica->state == RF_REPLICA_REPAIRING;
     }
     return tally;
 }
@@ -152,18 +232,28 @@ static bool decided(const struct rf_slot *slot, const struct tally *tally)
     return tally->holders + slot->needed > slot->n;
 }
 
-static void evaluate(struct rf_shard *shard, struct rf_slot *slot)
+/* Repairs what is stale and answers the client, as far as the answers allow. */
+static void advance(struct rf_shard *shard, struct rf_slot *slot)
 {
-    const struct rf_row *winner = winner_of(slot);
-    struct tally         tally = count_answers(slot, winner);
+    struct rf_replica *winner = winner_of(slot);
+    struct tally       tally = count_answers(slot, winner);
     slot->acks = (uint8_t)tally.answers;
-    if (tally.answers >= slot->needed && tally.holders < tally.answers) {
+    if (tally.answers < slot->needed || (winner != NULL && !have_whole(shard, slot, winner))) {
+        return;
+    }
+    if (tally.holders < tally.answers) {
         repair_stale(shard, slot, winner);
         tally = count_answers(slot, winner);
     }
     if (slot->state == RF_SLOT_RUNNING && decided(slot, &tally)) {
-        reply_row(shard, slot, winner);
+        reply_row(shard, slot, winner == NULL ? NULL : &winner->row);
     }
+}
+
+static void evaluate(struct rf_shard *shard, struct rf_slot *slot)
+{
+    advance(shard, slot);
+    struct tally tally = count_answers(slot, winner_of(slot));
     if (tally.waiting != 0) {
         return;
     }
@@ -183,41 +273,64 @@ void rf_read_start(struct rf_shard *shard, struct rf_slot *slot)
         ask_next(shard, slot);
         return;
     }
+    /* D11: one whole row from the best replica, digests from the others. */
+    const struct rf_replica *best = rf_peer_choose(shard, slot);
     for (uint32_t r = 0; r < slot->n; r++) {
-        if (slot->replicas[r].state == RF_REPLICA_UNASKED) {
-            rf_ask_read(shard, slot, &slot->replicas[r]);
+        struct rf_replica *replica = &slot->replicas[r];
+        if (replica->state == RF_REPLICA_UNASKED) {
+            replica->state = RF_REPLICA_ASKED;
+            rf_ask_read(shard, slot, replica, replica != best);
         }
     }
 }
 
-void rf_read_answer(struct rf_shard *shard, struct rf_slot *slot, struct rf_replica *replica,
-                    enum rf_store_status status, const struct rf_row *row)
+static void eventual_answer(struct rf_shard *shard, struct rf_slot *slot,
+                            struct rf_replica *replica, const struct rf_answer *answer)
 {
-    bool usable = status == RF_STORE_FOUND || status == RF_STORE_ABSENT;
-    if (!is_strong(slot)) {
-        if (!usable) {
-            replica->state = RF_REPLICA_FAILED;
-            ask_next(shard, slot);
-            return;
-        }
-        replica->state = RF_REPLICA_OK;
-        slot->acks = 1;
-        reply_row(shard, slot, status == RF_STORE_FOUND ? row : NULL);
-        rf_slot_release(shard, slot);
+    if (answer->status != RF_STORE_FOUND && answer->status != RF_STORE_ABSENT) {
+        replica->state = RF_REPLICA_FAILED;
+        ask_next(shard, slot);
         return;
     }
-    struct rf_row        before = {0};
-    const struct rf_row *winner = winner_of(slot);
+    replica->state = RF_REPLICA_OK;
+    slot->acks = 1;
+    reply_row(shard, slot, answer->status == RF_STORE_FOUND ? &answer->row : NULL);
+    rf_slot_release(shard, slot);
+}
+
+/* Notes an answer; a whole row takes the place of its digest. */
+static void note_answer(struct rf_replica *replica, const struct rf_answer *answer)
+{
+    bool usable = answer->status == RF_STORE_FOUND || answer->status == RF_STORE_ABSENT;
+    rf_blob_drop(replica->row.blob);
+    replica->row = (struct rf_row){0};
+    replica->digest = false;
+    replica->state = usable ? RF_REPLICA_OK : RF_REPLICA_FAILED;
+    replica->status = (uint8_t)answer->status;
+    if (answer->status == RF_STORE_FOUND) {
+        replica->row = answer->row;
+        replica->digest = answer->digest;
+        replica->value_hash = answer->value_hash;
+        rf_blob_take(answer->row.blob);
+    }
+}
+
+void rf_read_answer(struct rf_shard *shard, struct rf_slot *slot, struct rf_replica *replica,
+                    const struct rf_answer *answer)
+{
+    if (!is_strong(slot)) {
+        eventual_answer(shard, slot, replica, answer);
+        return;
+    }
+    const struct rf_replica *winner = winner_of(slot);
+    struct rf_replica        before = {0};
     if (winner != NULL) {
         before = *winner;
+        rf_blob_take(before.row.blob);
     }
-    replica->state = usable ? RF_REPLICA_OK : RF_REPLICA_FAILED;
-    replica->status = (uint8_t)status;
-    if (status == RF_STORE_FOUND) {
-        replica->row = *row;
-        rf_blob_take(row->blob);
-    }
-    reopen_repairs(slot, winner == NULL ? NULL : &before, winner_of(slot));
+    note_answer(replica, answer);
+    reopen_repairs(slot, &before, winner_of(slot));
+    rf_blob_drop(before.row.blob);
     evaluate(shard, slot);
 }
 
@@ -233,6 +346,7 @@ void rf_read_repaired(struct rf_shard *shard, struct rf_slot *slot, struct rf_re
 
 void rf_read_broken(struct rf_shard *shard, struct rf_slot *slot, struct rf_replica *replica)
 {
+    rf_peer_answered(shard, replica, false);
     replica->state = RF_REPLICA_FAILED;
     if (is_strong(slot)) {
         evaluate(shard, slot);

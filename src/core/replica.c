@@ -1,4 +1,5 @@
 /* The replica side: a peer's request becomes a store operation, its completion the answer. */
+#include "base/hash.h"
 #include "core/hint.h"
 #include "core/shard_private.h"
 
@@ -11,9 +12,9 @@ static uint64_t service_id(const struct rf_shard *shard, const struct rf_service
            shard->config.shard;
 }
 
-static void answer(struct rf_shard *shard, uint64_t link, uint64_t request_id,
-                   enum rf_message_kind kind, enum rf_store_status status,
-                   const struct rf_row *row)
+static struct rf_message *answer(struct rf_shard *shard, uint64_t link, uint64_t request_id,
+                                 enum rf_message_kind kind, enum rf_store_status status,
+                                 const struct rf_row *row)
 {
     struct rf_effect *effect = rf_effect_add(shard->out, RF_FX_ANSWER);
     effect->as.message = (struct rf_message){
@@ -28,6 +29,7 @@ static void answer(struct rf_shard *shard, uint64_t link, uint64_t request_id,
         effect->as.message.row = *row;
         rf_blob_take(row->blob);
     }
+    return &effect->as.message;
 }
 
 static enum rf_message_kind ack_of(enum rf_message_kind kind)
@@ -54,6 +56,7 @@ static struct rf_service *take_service(struct rf_shard *shard, const struct rf_m
     shard->free_service = service->next;
     service->used = true;
     service->kind = (uint8_t)message->kind;
+    service->mode = message->mode;
     service->link = message->link;
     service->request_id = message->request_id;
     return service;
@@ -112,8 +115,15 @@ void rf_replica_stored(struct rf_shard *shard, const struct rf_store_done *done)
     rf_assert(service_id(shard, service) == done->tag);
     shard->stats.hints_stored +=
         service->kind == RF_MSG_HINT && done->status == RF_STORE_STORED;
-    answer(shard, service->link, service->request_id, ack_of((enum rf_message_kind)service->kind),
-           done->status, &done->row);
+    struct rf_message *message =
+        answer(shard, service->link, service->request_id,
+               ack_of((enum rf_message_kind)service->kind), done->status, &done->row);
+    if (service->kind == RF_MSG_READ && service->mode == RF_READ_DIGEST &&
+        done->status == RF_STORE_FOUND && done->row.value.size > RF_DIGEST_ABOVE) {
+        message->mode = RF_READ_DIGEST;
+        message->token = rf_hash64(done->row.value, 0);
+        message->row.value = rf_slice(NULL, 0);
+    }
     service->used = false;
     service->generation++;
     service->next = shard->free_service;

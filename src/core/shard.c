@@ -77,9 +77,10 @@ struct rf_result rf_shard_new(const struct rf_shard_config *config, struct rf_sh
     key[10] = (char)('0' + config->shard % 10);
     shard->ceiling_key = rf_blob_copy(rf_slice_str(key));
     shard->slots = RF_NEW_ARRAY(struct rf_slot, config->max_requests);
+    shard->hedges = RF_NEW_ARRAY(struct rf_hedge, config->max_requests);
     shard->services = RF_NEW_ARRAY(struct rf_service, config->max_replica_ops);
     shard->peers = RF_NEW_ARRAY(struct rf_peer, RF_MEMBERS_MAX);
-    if (shard->ceiling_key == NULL || shard->slots == NULL || shard->services == NULL ||
+    if (shard->ceiling_key == NULL || shard->slots == NULL || shard->services == NULL || shard->hedges == NULL ||
         shard->peers == NULL) {
         rf_shard_free(shard);
         return rf_result(RF_NO_MEMORY);
@@ -114,6 +115,7 @@ void rf_shard_free(struct rf_shard *shard)
     rf_blob_drop(shard->ceiling_key);
     rf_mem_free(shard->slots);
     rf_mem_free(shard->services);
+    rf_mem_free(shard->hedges);
     rf_mem_free(shard->peers);
     shard->magic = 0;
     rf_mem_free(shard);
@@ -239,6 +241,9 @@ void rf_slot_release(struct rf_shard *shard, struct rf_slot *slot)
     rf_assert(slot->state == RF_SLOT_ANSWERED);
     list_remove(shard, slot);
     late_remove(shard, slot);
+    for (uint32_t r = 0; r < slot->n; r++) {
+        rf_peer_answered(shard, &slot->replicas[r], false); /* it was too slow, if it was asked */
+    }
     drop_rows(slot);
     slot->state = RF_SLOT_FREE;
     slot->generation++;
@@ -428,37 +433,21 @@ void rf_send_hint(struct rf_shard *shard, struct rf_slot *slot, uint64_t holder,
     op->row = hint;
 }
 
-void rf_ask_read(struct rf_shard *shard, struct rf_slot *slot, struct rf_replica *replica)
+void rf_ask_read(struct rf_shard *shard, struct rf_slot *slot, struct rf_replica *replica,
+                 bool digest)
 {
     struct rf_row key = {.key = slot->op.row.key, .blob = rf_blob_take(slot->op.row.blob)};
-    replica->state = RF_REPLICA_ASKED;
     if (replica->node == shard->config.node) {
         store_op(shard, slot, RF_STORE_READ)->row = key;
         return;
     }
-    send_message(shard, slot, replica->node, RF_MSG_READ)->row = key;
+    rf_peer_asked(shard, replica);
+    struct rf_message *message = send_message(shard, slot, replica->node, RF_MSG_READ);
+    message->mode = digest ? RF_READ_DIGEST : RF_READ_FULL;
+    message->row = key;
 }
 
 /* ---- Peers -------------------------------------------------------------------------------- */
-
-static struct rf_peer *peer_of(const struct rf_shard *shard, uint64_t node)
-{
-    uint16_t member =
-        shard->view == NULL ? RF_NO_MEMBER : rf_ring_by_node(shard->view->ring, node);
-    return member == RF_NO_MEMBER ? NULL : &shard->peers[member];
-}
-
-bool rf_peer_dead(const struct rf_shard *shard, uint64_t node)
-{
-    const struct rf_peer *peer = peer_of(shard, node);
-    return peer == NULL || peer->dead;
-}
-
-bool rf_peer_broken(const struct rf_shard *shard, uint64_t node)
-{
-    const struct rf_peer *peer = peer_of(shard, node);
-    return peer == NULL || peer->broken;
-}
 
 /* Peers are kept by member index: carry them over by node id. Members are sorted by name in both
  * views, so one walk over both does it. */
@@ -491,8 +480,10 @@ static bool link_broke(struct rf_shard *shard, uint64_t node)
         struct rf_slot    *slot = &shard->slots[i];
         struct rf_replica *replica = rf_slot_replica(slot, node);
         next = slot->next;
-        if (replica == NULL || (replica->state != RF_REPLICA_ASKED &&
-                                replica->state != RF_REPLICA_REPAIRING)) {
+        bool waits = replica != NULL && (replica->state == RF_REPLICA_ASKED ||
+                                         replica->state == RF_REPLICA_FETCHING ||
+                                         replica->state == RF_REPLICA_REPAIRING);
+        if (!waits || slot->state == RF_SLOT_WAIT_CLOCK) {
             continue;
         }
         if (shard->out->max - shard->out->n < EFFECTS_PER_EVENT) {
@@ -511,7 +502,7 @@ static bool link_broke(struct rf_shard *shard, uint64_t node)
 
 /* A replica answered a request of ours: route it to the slot, if that still lives. */
 static void route_answer(struct rf_shard *shard, uint64_t id, uint64_t node, bool write,
-                         enum rf_store_status status, const struct rf_row *row)
+                         const struct rf_answer *answer)
 {
     struct rf_slot    *slot = slot_by_id(shard, id);
     struct rf_replica *replica = slot == NULL ? NULL : rf_slot_replica(slot, node);
@@ -522,12 +513,14 @@ static void route_answer(struct rf_shard *shard, uint64_t id, uint64_t node, boo
     bool current = ((uint32_t)(id >> 9) & 0x7f) == (slot->attempt & 0x7fu);
     if (slot->op.kind != RF_CLIENT_GET) {
         if (write && current && replica->state == RF_REPLICA_ASKED) {
-            rf_write_answer(shard, slot, replica, status, row);
+            rf_write_answer(shard, slot, replica, answer->status, &answer->row);
         }
     } else if (write && current) {
-        rf_read_repaired(shard, slot, replica, status);
-    } else if (!write && replica->state == RF_REPLICA_ASKED) {
-        rf_read_answer(shard, slot, replica, status, row);
+        rf_read_repaired(shard, slot, replica, answer->status);
+    } else if (!write && (replica->state == RF_REPLICA_ASKED ||
+                          replica->state == RF_REPLICA_FETCHING)) {
+        rf_peer_answered(shard, replica, true);
+        rf_read_answer(shard, slot, replica, answer);
     }
 }
 
@@ -539,8 +532,13 @@ static void on_message(struct rf_shard *shard, const struct rf_message *message)
         return; /* best effort: anti-entropy finds what a lost hint leaves */
     }
     if (write || message->kind == RF_MSG_READ_ACK) {
-        route_answer(shard, message->request_id, message->from, write,
-                     (enum rf_store_status)message->status, &message->row);
+        struct rf_answer answer = {
+            .status = (enum rf_store_status)message->status,
+            .row = message->row,
+            .digest = !write && message->mode == RF_READ_DIGEST,
+            .value_hash = message->token,
+        };
+        route_answer(shard, message->request_id, message->from, write, &answer);
     } else {
         rf_replica_message(shard, message);
     }
@@ -584,8 +582,8 @@ static bool on_stored(struct rf_shard *shard, const struct rf_store_done *done)
     if ((done->tag & ID_SERVICE) != 0) {
         rf_replica_stored(shard, done);
     } else {
-        route_answer(shard, done->tag, shard->config.node, done->kind == RF_STORE_APPLY,
-                     done->status, &done->row);
+        struct rf_answer answer = {.status = done->status, .row = done->row};
+        route_answer(shard, done->tag, shard->config.node, done->kind == RF_STORE_APPLY, &answer);
     }
     return true;
 }
@@ -593,7 +591,7 @@ static bool on_stored(struct rf_shard *shard, const struct rf_store_done *done)
 /* A peer died, came back, or its link broke. */
 static bool on_peer(struct rf_shard *shard, const struct rf_event *event)
 {
-    struct rf_peer *peer = peer_of(shard, event->as.peer.node);
+    struct rf_peer *peer = rf_peer_of(shard, event->as.peer.node);
     if (peer == NULL) {
         return true;
     }
@@ -641,6 +639,18 @@ static void expire_requests(struct rf_shard *shard)
     }
 }
 
+/* Reads whose replica is slower than it mostly is: ask another one, too (S66). */
+static void hedge_reads(struct rf_shard *shard)
+{
+    uint64_t id = 0;
+    while (shard->out->max - shard->out->n >= EFFECTS_PER_EVENT && rf_hedge_due(shard, &id)) {
+        struct rf_slot *slot = slot_by_id(shard, id);
+        if (slot != NULL && slot->state == RF_SLOT_RUNNING) {
+            rf_read_hedge(shard, slot);
+        }
+    }
+}
+
 static void raise_ceiling(struct rf_shard *shard)
 {
     uint64_t ceiling = 0;
@@ -673,6 +683,9 @@ static uint64_t next_wake_us(const struct rf_shard *shard)
     if (shard->oldest != RF_NO_SLOT && shard->slots[shard->oldest].deadline_us < wake_us) {
         wake_us = shard->slots[shard->oldest].deadline_us;
     }
+    if (shard->n_hedges != 0 && shard->hedges[0].at_us < wake_us) {
+        wake_us = shard->hedges[0].at_us;
+    }
     return wake_us;
 }
 
@@ -696,6 +709,7 @@ struct rf_result rf_shard_step(struct rf_shard *shard, const struct rf_event *ev
     }
     resume_clock_waits(shard);
     expire_requests(shard);
+    hedge_reads(shard);
     raise_ceiling(shard);
     ret_effects->wake_at_us = next_wake_us(shard);
     shard->out = NULL;
@@ -749,6 +763,9 @@ void rf_shard_check(const struct rf_shard *shard)
         rf_assert(n <= shard->config.max_requests);
     }
     rf_assert(n == shard->config.max_requests);
+    for (uint32_t i = 1; i < shard->n_hedges; i++) {
+        rf_assert(shard->hedges[(i - 1) / 2].at_us <= shard->hedges[i].at_us);
+    }
     rf_assert(shard->clock.last <= shard->clock.ceiling || shard->clock.ceiling == 0 ||
               shard->clock.max_ahead_ms != 0);
 }

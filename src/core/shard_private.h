@@ -24,6 +24,7 @@ enum rf_replica_state {
     RF_REPLICA_OK,        /* write: acknowledged; read: answered, row is set */
     RF_REPLICA_NEWER,     /* write: refused, it knows a newer version */
     RF_REPLICA_FAILED,    /* refused, cannot say, or its link broke */
+    RF_REPLICA_FETCHING,  /* read: answered with a digest, now asked for the whole row */
     RF_REPLICA_REPAIRING, /* read: answered stale, repair sent */
     RF_REPLICA_REPAIRED,
 };
@@ -34,7 +35,18 @@ struct rf_replica {
     uint8_t       state; /* enum rf_replica_state */
     uint8_t       status; /* of its answer: enum rf_store_status */
     bool          refused; /* it is alive and said no: no hint for it */
+    bool          digest;     /* reads: row is without its value, … */
+    uint64_t      value_hash; /* … which has this hash */
+    uint64_t      asked_us;   /* reads: when, 0: not waited for */
     struct rf_row row; /* reads: its answer, holds a blob reference */
+};
+
+/* What a replica answered. */
+struct rf_answer {
+    enum rf_store_status status;
+    bool                 digest; /* row is without its value */
+    uint64_t             value_hash;
+    struct rf_row        row;
 };
 
 /* One coordinated request: SENT -> QUORUM (answered) -> DONE | TIMEOUT. */
@@ -64,6 +76,7 @@ struct rf_service {
     uint32_t generation;
     bool     used;
     uint8_t  kind; /* enum rf_message_kind of the request */
+    uint8_t  mode; /* of a read: enum rf_read_mode */
     uint64_t link;
     uint64_t request_id;
     uint32_t next;
@@ -72,6 +85,15 @@ struct rf_service {
 struct rf_peer {
     bool dead;    /* control's verdict */
     bool broken;  /* our link to it is down right now */
+    uint32_t mean_us;   /* of its answers to reads; 0: unknown */
+    uint32_t p95_us;
+    uint32_t in_flight; /* reads */
+};
+
+/* When a running read is given another replica. */
+struct rf_hedge {
+    uint64_t at_us;
+    uint64_t id; /* of the slot; one that has moved on is ignored */
 };
 
 struct rf_shard {
@@ -91,6 +113,8 @@ struct rf_shard {
     uint32_t               late_first, late_last; /* the answered ones again: given up when full */
     struct rf_service     *services;
     uint32_t               free_service;
+    struct rf_hedge       *hedges; /* heap by time */
+    uint32_t               n_hedges;
     struct rf_peer        *peers; /* by member index of `view` */
     struct rf_shard_stats  stats;
     struct rf_effects     *out; /* of the step that runs */
@@ -105,6 +129,15 @@ void rf_slot_reply(struct rf_shard *shard, struct rf_slot *slot, enum rf_rc rc,
                    const struct rf_row *row);
 /* The replica of the slot that lives on this node; NULL when none does. */
 struct rf_replica *rf_slot_replica(struct rf_slot *slot, uint64_t node);
+/* --- peers.c */
+struct rf_peer *rf_peer_of(const struct rf_shard *shard, uint64_t node);
+void            rf_peer_asked(struct rf_shard *shard, struct rf_replica *replica);
+/* It answered, or (not good) it is no longer waited for. */
+void               rf_peer_answered(struct rf_shard *shard, struct rf_replica *replica, bool good);
+struct rf_replica *rf_peer_choose(struct rf_shard *shard, struct rf_slot *slot);
+void rf_hedge_plan(struct rf_shard *shard, const struct rf_slot *slot,
+                   const struct rf_replica *replica);
+bool rf_hedge_due(struct rf_shard *shard, uint64_t *ret_id);
 bool               rf_peer_dead(const struct rf_shard *shard, uint64_t node);
 bool               rf_peer_broken(const struct rf_shard *shard, uint64_t node);
 /* Asks a replica: a store operation when it is this node, else a message with the same meaning. */
@@ -112,7 +145,8 @@ void rf_ask_write(struct rf_shard *shard, struct rf_slot *slot, struct rf_replic
                   const struct rf_row *row, enum rf_apply_mode mode);
 /* Sends a row to a stand-in, to be kept for `target`; or keeps it on this node. */
 void rf_send_hint(struct rf_shard *shard, struct rf_slot *slot, uint64_t holder, uint64_t target);
-void rf_ask_read(struct rf_shard *shard, struct rf_slot *slot, struct rf_replica *replica);
+void rf_ask_read(struct rf_shard *shard, struct rf_slot *slot, struct rf_replica *replica,
+                 bool digest);
 
 /* --- write.c */
 void rf_write_start(struct rf_shard *shard, struct rf_slot *slot);
@@ -124,9 +158,10 @@ void rf_write_broken(struct rf_shard *shard, struct rf_slot *slot, struct rf_rep
 /* --- read.c */
 void rf_read_start(struct rf_shard *shard, struct rf_slot *slot);
 void rf_read_answer(struct rf_shard *shard, struct rf_slot *slot, struct rf_replica *replica,
-                    enum rf_store_status status, const struct rf_row *row);
+                    const struct rf_answer *answer);
 void rf_read_repaired(struct rf_shard *shard, struct rf_slot *slot, struct rf_replica *replica,
                       enum rf_store_status status);
+void rf_read_hedge(struct rf_shard *shard, struct rf_slot *slot);
 void rf_read_timeout(struct rf_shard *shard, struct rf_slot *slot);
 void rf_read_broken(struct rf_shard *shard, struct rf_slot *slot, struct rf_replica *replica);
 

@@ -69,6 +69,19 @@ static bool all_answered(const struct rf_slot *slot)
     return true;
 }
 
+/* Only a replica that refused has surely not stored it; one whose link broke may have. */
+static bool may_be_stored(const struct rf_slot *slot)
+{
+    for (uint32_t r = 0; r < slot->n; r++) {
+        const struct rf_replica *replica = &slot->replicas[r];
+        if (replica->state != RF_REPLICA_NEWER && replica->state != RF_REPLICA_DOWN &&
+            !replica->refused) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* Replicas know newer versions: stamp above them and send again, so that an acknowledged write is
  * never silently older than one acknowledged before it began (D7).
  *
@@ -88,7 +101,7 @@ static void restamp(struct rf_shard *shard, struct rf_slot *slot)
          * attempt has stored somewhere stays there. */
         rf_slot_reply(shard, slot, RF_CLOCK_OFFSET, NULL);
         struct rf_effect *effect = &shard->out->list[shard->out->n - 1];
-        effect->as.reply.outcome_unknown = slot->acks != 0 || !all_answered(slot);
+        effect->as.reply.outcome_unknown = may_be_stored(slot);
         rf_slot_release(shard, slot);
         return;
     }

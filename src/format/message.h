@@ -29,6 +29,11 @@ enum rf_message_kind {
     RF_MSG_PROBE_ACK = 38,
 };
 
+/* D11: a digest is the row without its value, whose hash travels in `token`. A replica may answer
+ * with the whole row all the same: small values, deletes. */
+enum rf_read_mode { RF_READ_FULL = 0, RF_READ_DIGEST = 1 };
+#define RF_DIGEST_ABOVE 64u /* bytes of value: up to here the whole row is cheaper */
+
 static inline bool rf_message_is_control(enum rf_message_kind kind)
 {
     return kind >= RF_MSG_GOSSIP_SYN;
@@ -36,7 +41,7 @@ static inline bool rf_message_is_control(enum rf_message_kind kind)
 
 struct rf_message {
     enum rf_message_kind kind;
-    uint8_t              mode;       /* WRITE: enum rf_apply_mode; READ: 1 = digest only */
+    uint8_t              mode;       /* WRITE: enum rf_apply_mode; READ and its ACK: enum rf_read_mode */
     uint8_t              status;     /* answers: enum rf_store_status */
     uint64_t             from;       /* node id; the receiver's host sets it from the link */
     uint64_t             link;       /* where an answer goes; the receiver's host sets it */
@@ -46,7 +51,7 @@ struct rf_message {
     uint32_t             budget_ms;  /* requests: time left until the requester gives up */
     uint64_t             ring_digest;
     uint64_t             table;
-    uint64_t             token;
+    uint64_t             token; /* of row.key; a digest's ACK: hash of the value */
     uint64_t             target; /* HINT: whose row; PROBE: whom to ask */
     struct rf_row        row;    /* data messages; key.size 0: none */
     struct rf_slice      body;   /* control messages */

@@ -500,6 +500,19 @@ static void start_reading(struct rf_conn *conn)
     }
 }
 
+void rf_conn_trim(struct rf_conn *conn)
+{
+    if (conn->ssl != NULL && conn->handshaken && !conn->closing) {
+        SSL_free_buffers(conn->ssl); /* refuses by itself while they hold something */
+    }
+    if (conn->out.size == 0) {
+        rf_buf_fini(&conn->out);
+    }
+    if (conn->in.size == 0) {
+        rf_buf_fini(&conn->in);
+    }
+}
+
 void rf_conn_pause(struct rf_conn *conn)
 {
     conn->paused = true;

@@ -70,6 +70,8 @@ struct rf_buf *rf_conn_out(struct rf_conn *conn);
 void           rf_conn_write_plain(struct rf_conn *conn, struct rf_slice bytes);
 /* Bytes that wait for the socket. */
 size_t rf_conn_backlog(const struct rf_conn *conn);
+/* Gives back the buffers of a connection that is idle; it works on as before. */
+void rf_conn_trim(struct rf_conn *conn);
 /* Stops and resumes handing out data (a pipeline that is full). Resuming shows kept bytes again. */
 void rf_conn_pause(struct rf_conn *conn);
 void rf_conn_resume(struct rf_conn *conn);

@@ -3,6 +3,7 @@
 #include <openssl/err.h>
 #include <openssl/x509v3.h>
 #include <pthread.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -33,7 +34,12 @@ static void set_options(SSL_CTX *context, enum rf_tls_role role)
 {
     bool peer = role == RF_TLS_PEER_SERVER || role == RF_TLS_PEER_CLIENT;
     SSL_CTX_set_min_proto_version(context, peer ? TLS1_3_VERSION : TLS1_2_VERSION);
-    SSL_CTX_set_mode(context, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
+    /* Record buffers (34 KiB) are allocated and freed with every record in this mode: 0.5 µs of a
+     * request. Clients' connections give theirs back when they idle (rf_conn_trim). */
+    if (peer) {
+        SSL_CTX_set_mode(context, SSL_MODE_RELEASE_BUFFERS);
+    }
+    SSL_CTX_set_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE |
                                   SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
     SSL_CTX_set_options(context, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
                                      SSL_OP_CIPHER_SERVER_PREFERENCE |
@@ -134,23 +140,76 @@ bool rf_tls_identity(const SSL *ssl, const char *kind, char ret_cluster[64], cha
     return certificate != NULL && certificate_identity(certificate, kind, ret_cluster, ret_name);
 }
 
-bool rf_tls_file_identity(const char *cert, const char *kind, char ret_cluster[64],
-                          char ret_name[64], int64_t *ret_left_s)
+static struct rf_result say(char why[512], const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+static struct rf_result say(char why[512], const char *format, ...)
 {
-    int   days = 0;
-    int   seconds = 0;
-    FILE *file = fopen(cert, "rbe");
-    X509 *certificate = file == NULL ? NULL : PEM_read_X509(file, NULL, NULL, NULL);
-    bool  found = certificate != NULL &&
-                 certificate_identity(certificate, kind, ret_cluster, ret_name) &&
-                 ASN1_TIME_diff(&days, &seconds, NULL, X509_get0_notAfter(certificate)) == 1;
-    X509_free(certificate);
-    if (file != NULL) {
-        fclose(file);
+    va_list args;
+    va_start(args, format);
+    vsnprintf(why, 512, format, args);
+    va_end(args);
+    return rf_result(RF_CONFIG_INVALID);
+}
+
+/* The first certificate of the file; NULL with a sentence. */
+static X509 *read_certificate(const char *path, char why[512])
+{
+    FILE *file = fopen(path, "rbe");
+    if (file == NULL) {
+        (void)say(why, "cannot open %.400s: %m", path);
+        return NULL;
     }
+    X509 *certificate = PEM_read_X509(file, NULL, NULL, NULL);
+    if (certificate == NULL) {
+        (void)say(why, "%.400s holds no certificate (PEM)", path);
+    }
+    fclose(file);
     ERR_clear_error();
+    return certificate;
+}
+
+static struct rf_result check_identity(X509 *certificate, const char *path,
+                                       const char *cluster, const char *node, char why[512])
+{
+    char its_cluster[64];
+    char its_name[64];
+    if (!certificate_identity(certificate, "node", its_cluster, its_name)) {
+        return say(why, "%.250s names no node; it needs the SAN URI ringfort://%.63s/node/%.63s",
+                   path, cluster, node);
+    }
+    if (strcmp(cluster, its_cluster) != 0 || strcmp(node, its_name) != 0) {
+        return say(why, "%.200s is for node '%s' of cluster '%s', this is node '%.63s' of '%.63s'",
+                   path, its_name, its_cluster, node, cluster);
+    }
+    return rf_result(RF_OK);
+}
+
+struct rf_result rf_tls_check_node(const char *ca, const char *cert, const char *key,
+                                   const char *cluster, const char *node, int64_t *ret_left_s,
+                                   char ret_why[512])
+{
+    char     short_why[256];
+    int      days = 0;
+    int      seconds = 0;
+    SSL_CTX *context = NULL;
+    X509    *certificate = read_certificate(cert, ret_why);
+    if (certificate == NULL) {
+        return rf_result(RF_CONFIG_INVALID);
+    }
+    struct rf_result result = check_identity(certificate, cert, cluster, node, ret_why);
+    bool known = ASN1_TIME_diff(&days, &seconds, NULL, X509_get0_notAfter(certificate)) == 1;
+    X509_free(certificate);
+    RF_TRY(result);
     *ret_left_s = (int64_t)days * 86400 + seconds;
-    return found;
+    if (!known || *ret_left_s <= 0) {
+        return say(ret_why, "%.400s expired %d days ago; no peer will accept it", cert, -days);
+    }
+    if (!rf_ok(rf_tls_context(RF_TLS_PEER_CLIENT, ca, cert, key, &context, short_why))) {
+        return say(ret_why, "%s", short_why);
+    }
+    SSL_CTX_free(context);
+    return rf_result(RF_OK);
 }
 
 /* ---- The BIO ------------------------------------------------------------------------------ */

@@ -23,10 +23,12 @@ RF_CHECKED struct rf_result rf_tls_context(enum rf_tls_role role, const char *ca
 /* The SAN URI "ringfort://CLUSTER/KIND/NAME" of the other side's certificate. False when it has
  * none of this kind ("node" or "role"). Buffers of 64 bytes. */
 bool rf_tls_identity(const SSL *ssl, const char *kind, char ret_cluster[64], char ret_name[64]);
-/* The same of a certificate file, for checking the own one at start, and for how many seconds it is
- * still valid (negative: expired). */
-bool rf_tls_file_identity(const char *cert, const char *kind, char ret_cluster[64],
-                          char ret_name[64], int64_t *ret_left_s);
+/* Are these files what the node needs: a certificate that names it and is valid now, the key that
+ * belongs to it, a CA? RF_OK with the seconds that the certificate is still valid; RF_CONFIG_INVALID
+ * with a sentence. Blocks: reads files. */
+RF_CHECKED struct rf_result rf_tls_check_node(const char *ca, const char *cert, const char *key,
+                                              const char *cluster, const char *node,
+                                              int64_t *ret_left_s, char ret_why[512]);
 
 /* Why the last call failed, from OpenSSL's queue and the certificate check. */
 void rf_tls_reason(const SSL *ssl, char ret_why[256]);

@@ -14,8 +14,10 @@
 #include "base/hash.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "plugins/elf_imports.h"
 
 #define PLUGINS_MAX 64u
+#define OPTIONS_MAX 4096u /* bytes of an options struct */
 #define FILE_MAX (64u * 1024 * 1024) /* bytes of a plugin file */
 
 struct rf_registry {
@@ -177,7 +179,7 @@ static struct rf_result take_ops(void *handle, struct rf_plugin *plugin, char wh
                                                   : "pick");
     }
     plugin->options_size = plugin->ops.conflict.options_size; /* same place in every table */
-    if (plugin->options_size > 4096) {
+    if (plugin->options_size > OPTIONS_MAX) {
         return refuse(why, "its options take %u bytes; at most 4096", plugin->options_size);
     }
     for (uint32_t i = 0; i < plugin->notes.n_options; i++) {
@@ -205,18 +207,51 @@ static struct rf_result check_note(const struct rf_plugin *plugin, enum rf_kind 
     return rf_result(RF_OK);
 }
 
-static struct rf_result load_file(struct rf_plugin *plugin, enum rf_kind kind, const char *name,
-                                  struct rf_buf *bytes, char why[512])
+/* Everything that can be known without running the plugin. Leaves its bytes in the buffer. */
+static struct rf_result inspect_file(struct rf_plugin *plugin, const char *dir, enum rf_kind kind,
+                                     const char *name, struct rf_buf *bytes, char why[512])
 {
     char reason[256] = "";
+    if (strchr(name, '/') != NULL || name[0] == '.') {
+        return refuse(why, "'%s' is a path; plugins are named, not addressed", name);
+    }
+    snprintf(plugin->path, sizeof(plugin->path), "%.900s/%.63s.so", dir, name);
+    RF_TRY(check_directory(dir, why));
     RF_TRY(read_plugin(plugin->path, bytes, why));
     if (!rf_ok(rf_plugin_notes_read(rf_buf_slice(bytes), &plugin->notes, reason))) {
         return refuse(why, "%s: %s", plugin->path, reason);
     }
     RF_TRY(check_note(plugin, kind, name, why));
+    if (!rf_ok(rf_plugin_imports_check(rf_buf_slice(bytes), reason))) {
+        return refuse(why, "%s: %s", plugin->path, reason);
+    }
     plugin->content_hash = rf_hash64(rf_buf_slice(bytes), 0);
+    return rf_result(RF_OK);
+}
+
+static struct rf_result load_file(struct rf_plugin *plugin, const char *dir, enum rf_kind kind,
+                                  const char *name, struct rf_buf *bytes, char why[512])
+{
+    RF_TRY(inspect_file(plugin, dir, kind, name, bytes, why));
     void *handle = load_bytes(rf_buf_slice(bytes), name, why);
     return handle == NULL ? rf_result(RF_PLUGIN_REFUSED) : take_ops(handle, plugin, why);
+}
+
+struct rf_result rf_plugin_inspect(const char *dir, enum rf_kind kind, const char *name,
+                                   struct rf_plugin_notes *ret_notes, char ret_why[512])
+{
+    struct rf_buf     bytes = {0};
+    struct rf_plugin *plugin = RF_NEW(struct rf_plugin);
+    if (plugin == NULL) {
+        return refuse(ret_why, "out of memory");
+    }
+    struct rf_result result = inspect_file(plugin, dir, kind, name, &bytes, ret_why);
+    if (rf_ok(result)) {
+        *ret_notes = plugin->notes;
+    }
+    rf_buf_fini(&bytes);
+    rf_mem_free(plugin);
+    return result;
 }
 
 /* ---- The registry ------------------------------------------------------------------------- */
@@ -260,18 +295,11 @@ struct rf_result rf_registry_get(struct rf_registry *registry, enum rf_kind kind
             return rf_result(RF_OK);
         }
     }
-    if (strchr(name, '/') != NULL || name[0] == '.') {
-        return refuse(ret_why, "'%s' is a path; plugins are named, not addressed", name);
-    }
     struct rf_plugin *plugin = registry->n == PLUGINS_MAX ? NULL : RF_NEW(struct rf_plugin);
     if (plugin == NULL) {
         return refuse(ret_why, "no room for another plugin (at most %u)", PLUGINS_MAX);
     }
-    snprintf(plugin->path, sizeof(plugin->path), "%.900s/%.63s.so", registry->dir, name);
-    struct rf_result result = check_directory(registry->dir, ret_why);
-    if (rf_ok(result)) {
-        result = load_file(plugin, kind, name, &bytes, ret_why);
-    }
+    struct rf_result result = load_file(plugin, registry->dir, kind, name, &bytes, ret_why);
     rf_buf_fini(&bytes);
     if (!rf_ok(result)) {
         rf_mem_free(plugin);
@@ -322,24 +350,50 @@ static void take_option(const struct rf_option *option, const struct rf_tree *en
     }
 }
 
-static void take_entry(const struct rf_plugin *plugin, const struct rf_tree *entry,
+static void take_entry(const struct rf_plugin_notes *notes, const struct rf_tree *entry,
                        const struct rf_document *document, uint8_t *options,
                        struct rf_problems *problems)
 {
     const char *names[RF_PLUGIN_OPTIONS_MAX];
-    for (uint32_t i = 0; i < plugin->notes.n_options; i++) {
-        names[i] = plugin->notes.options[i].name;
+    for (uint32_t i = 0; i < notes->n_options; i++) {
+        names[i] = notes->options[i].name;
         if (strcmp(names[i], entry->key) == 0) {
-            take_option(&plugin->notes.options[i], entry, plugin->notes.note.name, document,
-                        options, problems);
+            take_option(&notes->options[i], entry, notes->note.name, document, options, problems);
             return;
         }
     }
-    const char *meant = rf_did_you_mean(entry->key, names, plugin->notes.n_options);
+    const char *meant = rf_did_you_mean(entry->key, names, notes->n_options);
     rf_problem_at(problems, document, entry->key_line, entry->key_column,
-                  "%s has no option '%s'%s%s%s", plugin->notes.note.name, entry->key,
+                  "%s has no option '%s'%s%s%s", notes->note.name, entry->key,
                   meant == NULL ? "" : "; did you mean '", meant == NULL ? "" : meant,
                   meant == NULL ? "" : "'?");
+}
+
+/* Defaults, then what the file says. */
+static void take_options(const struct rf_plugin_notes *notes, const struct rf_tree *tree,
+                         const struct rf_document *document, uint8_t *options,
+                         struct rf_problems *problems)
+{
+    for (uint32_t i = 0; i < notes->n_options; i++) {
+        const struct rf_option *option = &notes->options[i];
+        memcpy(options + option->offset, &option->def, sizeof(option->def));
+    }
+    if (tree != NULL && tree->kind != RF_TREE_MAP) {
+        rf_problem_at(problems, document, tree->line, tree->column, "options: expected a map");
+    }
+    for (uint32_t i = 0; tree != NULL && tree->kind == RF_TREE_MAP && i < tree->n_children; i++) {
+        take_entry(notes, &tree->children[i], document, options, problems);
+    }
+}
+
+void rf_plugin_options_check(const struct rf_plugin_notes *notes, const struct rf_tree *tree,
+                             const struct rf_document *document, struct rf_problems *problems)
+{
+    uint8_t *options = rf_mem_alloc(OPTIONS_MAX);
+    if (options != NULL) {
+        take_options(notes, tree, document, options, problems);
+    }
+    rf_mem_free(options);
 }
 
 struct rf_result rf_plugin_options(const struct rf_plugin *plugin, const struct rf_tree *tree,
@@ -351,16 +405,7 @@ struct rf_result rf_plugin_options(const struct rf_plugin *plugin, const struct 
     if (options == NULL && plugin->options_size != 0) {
         return rf_result(RF_NO_MEMORY);
     }
-    for (uint32_t i = 0; i < plugin->notes.n_options; i++) {
-        const struct rf_option *option = &plugin->notes.options[i];
-        memcpy(options + option->offset, &option->def, sizeof(option->def));
-    }
-    if (tree != NULL && tree->kind != RF_TREE_MAP) {
-        rf_problem_at(problems, document, tree->line, tree->column, "options: expected a map");
-    }
-    for (uint32_t i = 0; tree != NULL && tree->kind == RF_TREE_MAP && i < tree->n_children; i++) {
-        take_entry(plugin, &tree->children[i], document, options, problems);
-    }
+    take_options(&plugin->notes, tree, document, options, problems);
     int32_t (*check)(const struct rf_host *, const void *) = plugin->ops.conflict.check;
     if (problems->count == before && check != NULL &&
         check(rf_registry_host(), options) != RF_PLUGIN_OK) {

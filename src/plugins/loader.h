@@ -34,6 +34,14 @@ RF_CHECKED struct rf_result rf_registry_get(struct rf_registry *registry, enum r
                                             const char *name, const struct rf_plugin **ret_plugin,
                                             char ret_why[512]);
 
+/* Everything of rf_registry_get that needs no code of the plugin: owner, mode, note, imports.
+ * Returns RF_OK or RF_PLUGIN_REFUSED with a sentence. */
+RF_CHECKED struct rf_result rf_plugin_inspect(const char *dir, enum rf_kind kind, const char *name,
+                                              struct rf_plugin_notes *ret_notes, char ret_why[512]);
+/* Checks the options of a table file by the plugin's notes alone; problems into the list. */
+void rf_plugin_options_check(const struct rf_plugin_notes *notes, const struct rf_tree *tree,
+                             const struct rf_document *document, struct rf_problems *problems);
+
 uint32_t                rf_registry_count(const struct rf_registry *registry);
 const struct rf_plugin *rf_registry_at(const struct rf_registry *registry, uint32_t index);
 

@@ -58,6 +58,9 @@ static void on_worked(uv_work_t *request, int status)
 
 void rf_background_kick(struct rf_worker *worker)
 {
+    if (atomic_load(&worker->work_stop)) {
+        return; /* the thread ends */
+    }
     for (uint32_t i = 0; i < RF_WORK_SLOTS; i++) {
         struct rf_work_slot *slot = &worker->slots[i];
         if (slot->job != NULL) {

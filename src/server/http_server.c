@@ -11,6 +11,7 @@
 
 #define PIPELINE_MAX 64u          /* requests under way on one connection */
 #define SWEEP_MAX_MS 1000u
+#define TRIM_US 2000000u /* idle for so long: 34 KiB of TLS buffers go back */
 #define LINGER_US 2000000u /* after the last answer, for the client to close */
 
 struct rf_http_conn {
@@ -435,6 +436,8 @@ static void sweep_one(struct rf_http_conn *http, uint64_t now_us)
         http->no_more = true;
         http->idle_us = now_us;
         rf_conn_close(http->conn, "idle");
+    } else if (idle_us > TRIM_US) {
+        rf_conn_trim(http->conn);
     }
 }
 

@@ -350,9 +350,122 @@ static void take_member(struct rf_item_request *item, const char *name, const js
     take_field(item, field, &value);
 }
 
+/* What nearly every client sends: one flat object of known members, plain ASCII strings without
+ * escapes, small whole numbers. Such a body is read here in 0.2 µs where the library takes 2 µs.
+ * Everything else goes to the library, which alone decides what is an error (fuzz_item.c proves
+ * that both come to the same result). */
+struct scan {
+    const uint8_t      *at, *end;
+    uint32_t            n;
+    const struct field *fields[N_FIELDS];
+    struct written      values[N_FIELDS];
+};
+
+static bool scan_char(struct scan *scan, uint8_t wanted)
+{
+    while (scan->at < scan->end && (*scan->at == ' ' || *scan->at == '\t' || *scan->at == '\n' ||
+                                    *scan->at == '\r')) {
+        scan->at++;
+    }
+    bool found = scan->at < scan->end && *scan->at == wanted;
+    scan->at += found;
+    return found;
+}
+
+static bool scan_string(struct scan *scan, struct rf_slice *ret_text)
+{
+    if (!scan_char(scan, '"')) {
+        return false;
+    }
+    const uint8_t *start = scan->at;
+    while (scan->at < scan->end && *scan->at != '"') {
+        if (*scan->at < 0x20 || *scan->at > 0x7e || *scan->at == '\\') {
+            return false;
+        }
+        scan->at++;
+    }
+    *ret_text = rf_slice(start, (size_t)(scan->at - start));
+    return scan_char(scan, '"');
+}
+
+/* Up to 15 digits, none of them a leading zero. */
+static bool scan_number(struct scan *scan, uint64_t *ret_number)
+{
+    const uint8_t *start = scan->at;
+    uint64_t       number = 0;
+    for (; scan->at < scan->end && *scan->at >= '0' && *scan->at <= '9'; scan->at++) {
+        number = number * 10 + (uint64_t)(*scan->at - '0');
+        if (scan->at - start == 15) {
+            return false;
+        }
+    }
+    *ret_number = number;
+    size_t size = (size_t)(scan->at - start);
+    bool   ends = scan->at < scan->end && *scan->at != '.' && *scan->at != 'e' && *scan->at != 'E';
+    return size != 0 && (size == 1 || *start != '0') && ends;
+}
+
+static bool scan_member(struct scan *scan, const struct rf_item_request *item)
+{
+    struct rf_slice name;
+    char            text[16];
+    if (!scan_string(scan, &name) || name.size == 0 || name.size >= sizeof(text) ||
+        !scan_char(scan, ':') || scan->n == N_FIELDS) {
+        return false;
+    }
+    memcpy(text, name.data, name.size);
+    text[name.size] = 0;
+    const struct field *field = find_field(item, text, false);
+    struct written     *value = &scan->values[scan->n];
+    *value = (struct written){0};
+    for (uint32_t i = 0; i < scan->n; i++) {
+        if (scan->fields[i] == field) {
+            return false;
+        }
+    }
+    value->is_text = scan_string(scan, &value->text);
+    value->is_number = !value->is_text && scan_number(scan, &value->number);
+    scan->fields[scan->n++] = field;
+    return field != NULL && (value->is_text || value->is_number);
+}
+
+/* False, with the item untouched, when the body is not as simple as that. */
+static bool scan_body(struct rf_item_request *item, struct rf_slice body)
+{
+    struct scan scan = {.at = body.data, .end = body.data + body.size};
+    if (body.size == 0 || item->library_only || !scan_char(&scan, '{')) {
+        return false;
+    }
+    do {
+        if (!scan_member(&scan, item)) {
+            return false;
+        }
+    } while (scan_char(&scan, ','));
+    bool closed = scan_char(&scan, '}');
+    bool more = scan_char(&scan, 0); /* passes over what blanks follow */
+    if (!closed || more || scan.at != scan.end) {
+        return false;
+    }
+    for (uint32_t i = 0; i < scan.n; i++) {
+        take_field(item, scan.fields[i], &scan.values[i]);
+    }
+    return true;
+}
+
+static void need_value(struct rf_item_request *item)
+{
+    if (!rf_item_given(item, "value")) {
+        rf_item_error(item, "value", "is missing (base64 of the bytes; \"\" for none)");
+    }
+}
+
 static void parse_body(struct rf_item_request *item, struct rf_slice body)
 {
     json_error_t error;
+    if (scan_body(item, body)) {
+        need_value(item);
+        return;
+    }
     if (too_deep(body)) {
         fail(item, RF_BAD_JSON, "nested deeper than 16 levels");
         return;
@@ -374,9 +487,7 @@ static void parse_body(struct rf_item_request *item, struct rf_slice body)
         {
             take_member(item, name, value);
         }
-        if (!rf_item_given(item, "value")) {
-            rf_item_error(item, "value", "is missing (base64 of the bytes; \"\" for none)");
-        }
+        need_value(item);
     }
     json_decref(root);
 }

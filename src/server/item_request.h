@@ -23,6 +23,7 @@ struct rf_item_request {
     uint8_t             quorum;       /* 0: the table's */
     uint64_t            ttl_s;        /* 0: the table's */
     uint64_t            timestamp_ms; /* 0: the server stamps */
+    bool                library_only; /* for tests: no short cut around the JSON library */
     uint32_t            given;        /* bit per field of the table in item_request.c */
     struct rf_buf       errors;       /* JSON array items: {"pointer", "detail"} */
     enum rf_rc          rc;           /* RF_OK while nothing else than `errors` is wrong */

@@ -125,6 +125,8 @@ static void put_storage(struct rf_buf *body, const struct rf_store_stats *store)
     simple(body, "ringfort_wal_live_bytes", "gauge", "Log segments that are still needed.",
            store->wal_live_bytes);
     put_files(body, store);
+    simple(body, "ringfort_storage_disk_full", "gauge",
+           "1 when the disk's reserve is reached and new values are refused.", store->disk_full);
     simple(body, "ringfort_storage_read_only", "gauge",
            "1 when the log has failed and nothing is acknowledged.", store->read_only);
 }

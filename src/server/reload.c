@@ -54,29 +54,13 @@ void rf_reload_free(struct rf_reload *reload)
     }
 }
 
-/* The own certificate must name this node, or no peer will talk to it. */
 void rf_check_certificate(const struct rf_node_config *config, struct rf_problems *problems)
 {
-    char    cluster[64];
-    char    name[64];
+    char    why[512];
     int64_t left_s = 0;
-    FILE   *file = fopen(config->tls.cert, "rbe");
-    if (file == NULL) {
-        rf_problem(problems, "tls.cert: cannot open %s: %m", config->tls.cert);
-        return;
-    }
-    fclose(file);
-    if (!rf_tls_file_identity(config->tls.cert, "node", cluster, name, &left_s)) {
-        rf_problem(problems,
-                   "tls.cert: %s names no node; it needs the SAN URI ringfort://%s/node/%s",
-                   config->tls.cert, config->cluster.name, config->node.name);
-    } else if (strcmp(cluster, config->cluster.name) != 0 || strcmp(name, config->node.name) != 0) {
-        rf_problem(problems,
-                   "tls.cert: %s is for node '%s' of cluster '%s', this is node '%s' of '%s'",
-                   config->tls.cert, name, cluster, config->node.name, config->cluster.name);
-    } else if (left_s <= 0) {
-        rf_problem(problems, "tls.cert: %s expired %lld days ago; no peer will accept it",
-                   config->tls.cert, (long long)(-left_s / 86400));
+    if (!rf_ok(rf_tls_check_node(config->tls.ca, config->tls.cert, config->tls.key,
+                                 config->cluster.name, config->node.name, &left_s, why))) {
+        rf_problem(problems, "tls: %s", why);
     } else if (left_s < EXPIRY_WARN_S) {
         rf_log(RF_LOG_WARN, "certificate_expires", "file=\"%s\" days_left=%lld", config->tls.cert,
                (long long)(left_s / 86400));
@@ -136,7 +120,7 @@ static void apply(struct rf_server *server, struct rf_thread *control,
     bool            tokens = auth != NULL;
     if (tokens) {
         auth->open = config->auth.none;
-        tokens = auth->open || rf_ok(rf_auth_load(config->auth.tokens_file, auth, problems));
+        tokens = auth->open || rf_ok(rf_tokens_load(config->auth.tokens_file, &auth->tokens, problems));
     }
     uint32_t before_tls = problems->count;
     rf_check_certificate(config, problems);

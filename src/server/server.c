@@ -54,7 +54,7 @@ static bool load_config(struct rf_server *server, const char *path)
         load_hash_secret(server, &problems);
         server->auth.open = server->config.auth.none;
         if (!server->auth.open) {
-            (void)rf_auth_load(server->config.auth.tokens_file, &server->auth, &problems).rc;
+            (void)rf_tokens_load(server->config.auth.tokens_file, &server->auth.tokens, &problems).rc;
         }
     }
     bool fine = problems.count == 0;
@@ -87,6 +87,7 @@ static bool open_engine(struct rf_server *server)
         .memtable_max = (uint64_t)config->storage.memtable_bytes,
         .memtable_total_max = (uint64_t)config->storage.memtable_total_bytes,
         .wal_max = (uint64_t)config->storage.wal_max_bytes,
+        .disk_reserve = (uint32_t)config->storage.disk_reserve,
     };
     if (!rf_ok(rf_engine_open(&engine, &server->engine, &error))) {
         rf_log(RF_LOG_ERROR, "storage_failed", "text=\"%s\"", error.text);

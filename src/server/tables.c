@@ -29,8 +29,10 @@ static const struct rf_plugin *take_plugin(struct rf_server *server, struct rf_s
     char                    why[512];
     *ret_options = NULL;
     if (!rf_ok(rf_registry_get(server->registry, kind, policy->plugin, &plugin, why))) {
-        snprintf(table->problem, sizeof(table->problem), "plugin '%s' was refused: %.400s",
-                 policy->plugin, why);
+        if (table->problem[0] == 0) { /* the first of several says enough; the log has all */
+            snprintf(table->problem, sizeof(table->problem), "plugin '%s' was refused: %.400s",
+                     policy->plugin, why);
+        }
         rf_log(RF_LOG_ERROR, "plugin_refused", "table=%s plugin=%s text=\"%s\"",
                table->config.table, policy->plugin, why);
         return NULL;

@@ -21,14 +21,16 @@ static void log_main(void *argument)
             return;
         }
         rf_store_log_run(worker->store);
-        atomic_store_explicit(&worker->log_finished, true, memory_order_release);
+        atomic_store_explicit(&worker->log_ended, true, memory_order_release);
         uv_async_send(&worker->log_done);
     }
 }
 
 static void kick_log(struct rf_worker *worker)
 {
-    if (!worker->log_busy && rf_store_log_begin(worker->store)) {
+    /* After log_stop there is no log thread any more: what still comes in is never acknowledged. */
+    if (!worker->log_busy && !atomic_load(&worker->log_stop) &&
+        rf_store_log_begin(worker->store)) {
         worker->log_busy = true;
         uv_sem_post(&worker->log_work);
     }
@@ -64,7 +66,8 @@ static void on_log_done(uv_async_t *handle)
     struct rf_worker    *worker = handle->data;
     struct rf_store_done done[64];
     uint32_t             n = 0;
-    if (!atomic_exchange_explicit(&worker->log_finished, false, memory_order_acquire)) {
+    /* The flag, not the wake-up, says that the run is over: wake-ups may be coalesced. */
+    if (!atomic_exchange_explicit(&worker->log_ended, false, memory_order_acquire)) {
         return;
     }
     rf_assert(worker->log_busy);
@@ -397,6 +400,7 @@ static void worker_main(void *argument)
     /* The machine has run for the last time. What the store has taken in goes to disk before the
      * thread ends; turns of the loop from here on only carry that out. */
     worker->base.loop.on_turn = NULL;
+    rf_background_finish(worker);
     while (worker->log_busy || rf_store_log_begin(worker->store)) {
         if (!worker->log_busy) {
             rf_store_log_run(worker->store);
@@ -405,7 +409,6 @@ static void worker_main(void *argument)
             uv_run(&worker->base.loop.uv, UV_RUN_ONCE);
         }
     }
-    rf_background_finish(worker);
     atomic_store(&worker->log_stop, true);
     uv_sem_post(&worker->log_work);
     uv_thread_join(&worker->log_thread);

@@ -38,8 +38,8 @@ struct rf_worker {
     uv_sem_t      log_work;
     uv_async_t    log_done;
     bool          log_busy;
-    _Atomic bool  log_finished; /* by the log thread: what it wrote is ours again */
     _Atomic bool  log_stop;
+    _Atomic bool  log_ended; /* set by the log thread: its run is over, log_done follows */
     struct rf_live live;
     /* Background jobs (background.c). */
     struct rf_work_slot slots[RF_WORK_SLOTS];

@@ -166,6 +166,8 @@ static void add_up(struct rf_sim_result *sum, const struct rf_sim_result *one)
     sum->partitions += one->partitions;
     sum->restamps += one->restamps;
     sum->read_repairs += one->read_repairs;
+    sum->hedges += one->hedges;
+    sum->fetches += one->fetches;
     sum->hints_stored += one->hints_stored;
     sum->hints_replayed += one->hints_replayed;
     sum->hints_expired += one->hints_expired;
@@ -197,11 +199,11 @@ static void print_sum(const struct arguments *arguments, const struct rf_sim_res
 {
     printf("seeds=%" PRIu64 " first=%" PRIu64 " violations=0 requests=%" PRIu64 " acked=%" PRIu64
            " failed=%" PRIu64 " unknown=%" PRIu64 " strong_reads=%" PRIu64 " crashes=%" PRIu64
-           " partitions=%" PRIu64 " restamps=%" PRIu64 " read_repairs=%" PRIu64
+           " partitions=%" PRIu64 " hedges=%" PRIu64 " fetches=%" PRIu64 " restamps=%" PRIu64 " read_repairs=%" PRIu64
            " hints_stored=%" PRIu64 " hints_replayed=%" PRIu64 " hints_expired=%" PRIu64
            " events=%" PRIu64 " messages=%" PRIu64 " digest=%016" PRIx64 " time=%.1fs\n",
            seeds, arguments->seed, sum->requests, sum->acked, sum->failed, sum->unknown,
-           sum->reads_checked, sum->crashes, sum->partitions, sum->restamps, sum->read_repairs,
+           sum->reads_checked, sum->crashes, sum->partitions, sum->hedges, sum->fetches, sum->restamps, sum->read_repairs,
            sum->hints_stored, sum->hints_replayed, sum->hints_expired, sum->events, sum->messages,
            sum->digest, seconds);
     FILE *file = arguments->json == NULL ? NULL : fopen(arguments->json, "w");
@@ -234,9 +236,102 @@ static int run_seeds(const struct arguments *arguments)
     return 0;
 }
 
+/* ---- At scale ----------------------------------------------------------------------------- */
+
+static void print_ring(const struct rf_sim_ring_result *ring, FILE *file)
+{
+    printf("ring nodes=%u tokens=%u build=%.1fms place=%.1fms lookup=%.0fns "
+           "balance_primary=%.3f balance_replicas=%.3f\n",
+           ring->n_nodes, ring->n_tokens, ring->build_ms, ring->place_ms, ring->lookup_ns,
+           ring->balance_primary, ring->balance_replicas);
+    if (file != NULL) {
+        fprintf(file,
+                "{\"bench\":\"sim\",\"workload\":\"ring\",\"nodes\":%u,\"tokens\":%u,"
+                "\"build_ms\":%.2f,\"place_ms\":%.2f,\"lookup_ns\":%.1f,"
+                "\"balance_primary\":%.3f,\"balance_replicas\":%.3f}\n",
+                ring->n_nodes, ring->n_tokens, ring->build_ms, ring->place_ms, ring->lookup_ns,
+                ring->balance_primary, ring->balance_replicas);
+    }
+}
+
+static void print_gossip(const struct arguments *arguments,
+                         const struct rf_sim_gossip_result *result, double took, FILE *file)
+{
+    double factor = (double)result->simulated_us / 1e6 / took;
+    printf("gossip nodes=%u seed=%" PRIu64 " loss_ppm=%u bytes_per_node_s=%" PRIu64
+           " busiest=%" PRIu64 " spread=%.1fs detect=%.1fs recover=%.1fs longest_silence=%.1fs "
+           "false_deaths=%" PRIu64 " control_bytes=%" PRIu64 " simulated=%.0fs took=%.1fs "
+           "real_time_factor=%.1f digest=%016" PRIx64 "\n",
+           arguments->nodes, arguments->seed, arguments->loss_ppm, result->sent_bytes_per_node_s,
+           result->max_bytes_per_node_s, (double)result->spread_us / 1e6,
+           (double)result->detect_us / 1e6, (double)result->recover_us / 1e6,
+           (double)result->max_lag_us / 1e6, result->false_deaths, result->control_bytes,
+           (double)result->simulated_us / 1e6, took, factor, result->digest);
+    if (file != NULL) {
+        fprintf(file,
+                "{\"bench\":\"sim\",\"workload\":\"gossip\",\"nodes\":%u,\"loss_ppm\":%u,"
+                "\"bytes_per_node_s\":%" PRIu64 ",\"spread_s\":%.1f,\"detect_s\":%.1f,"
+                "\"false_deaths\":%" PRIu64 ",\"real_time_factor\":%.1f}\n",
+                arguments->nodes, arguments->loss_ppm, result->sent_bytes_per_node_s,
+                (double)result->spread_us / 1e6, (double)result->detect_us / 1e6,
+                result->false_deaths, factor);
+    }
+}
+
+/* The promises of a large cluster (S25, S27, S123, D22), those that do not depend on the machine. */
+static bool gossip_ok(const struct rf_sim_gossip_result *result)
+{
+    bool ok = !result->violated && result->sent_bytes_per_node_s <= 16384 &&
+              result->spread_us <= 21000000 && result->detect_us <= 20000000 &&
+              result->false_deaths == 0;
+    if (!ok) {
+        fprintf(stderr, "gossip at scale misses its targets: %s\n", result->why);
+    }
+    return ok;
+}
+
+static bool ring_ok(const struct rf_sim_ring_result *ring)
+{
+    double most = ring->n_nodes <= 60 ? 1.15 : 1.30;
+    if (ring->balance_replicas > most) {
+        fprintf(stderr, "the ring's balance is above %.2f (S25)\n", most);
+        return false;
+    }
+    return true;
+}
+
+static int run_scale(const struct arguments *arguments)
+{
+    FILE    *file = arguments->json == NULL ? NULL : fopen(arguments->json, "w");
+    bool     ok = true;
+    uint32_t sizes[2] = {60, arguments->nodes};
+    for (int i = 0; i < 2; i++) {
+        struct rf_sim_ring_result ring =
+            rf_sim_ring(sizes[i], arguments->seed, arguments->plugins);
+        print_ring(&ring, file);
+        ok = ring_ok(&ring) && ok;
+    }
+    struct rf_sim_gossip_options options = {
+        .seed = arguments->seed,
+        .n_nodes = arguments->nodes,
+        .seconds = arguments->seconds != 0 ? arguments->seconds : 60,
+        .loss_ppm = arguments->loss_ppm,
+        .plugin_dir = arguments->plugins,
+    };
+    snprintf(running, sizeof(running), "\nfailed: --gossip-only --seed %" PRIu64 " --nodes %u\n",
+             options.seed, options.n_nodes);
+    double                      start = now_s();
+    struct rf_sim_gossip_result result = rf_sim_gossip(&options);
+    print_gossip(arguments, &result, now_s() - start, file);
+    if (file != NULL) {
+        fclose(file);
+    }
+    return gossip_ok(&result) && ok ? 0 : 1;
+}
+
 int main(int argc, char **argv)
 {
-    struct arguments arguments = {.seed = 1, .seeds = 1};
+    struct arguments arguments = {.seed = 1, .seeds = 1, .loss_ppm = 10000};
     char             self[4096];
     ssize_t          n = readlink("/proc/self/exe", self, sizeof(self) - 1);
     self[n < 0 ? 0 : n] = 0;
@@ -245,6 +340,10 @@ int main(int argc, char **argv)
     signal(SIGABRT, on_abort);
     if (!parse(&arguments, argc, argv)) {
         return 64;
+    }
+    if (arguments.gossip_only || arguments.nodes > 64) {
+        arguments.nodes = arguments.nodes != 0 ? arguments.nodes : 1200;
+        return run_scale(&arguments);
     }
     return run_seeds(&arguments);
 }

@@ -348,8 +348,10 @@ static void settle(struct rf_model_store *store, uint64_t seq, bool answers)
             rf_blob_drop(pending->done.row.blob);
         }
     }
-    memmove(store->waiting, store->waiting + done,
-            sizeof(*store->waiting) * (store->n_waiting - done));
+    if (done != 0 && done != store->n_waiting) {
+        memmove(store->waiting, store->waiting + done,
+                sizeof(*store->waiting) * (store->n_waiting - done));
+    }
     store->n_waiting -= done;
 }
 

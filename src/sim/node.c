@@ -126,10 +126,16 @@ void rf_sim_submit(struct rf_sim *sim, struct rf_sim_node *node, uint32_t shard,
                    struct rf_store_op *op)
 {
     struct rf_store_done done;
+    uint64_t             number = 0; /* of the client's write */
     if (op->kind == RF_STORE_APPLY && op->table == RF_SIM_TABLE) {
         rf_sim_saw_row(sim, &op->row);
+        number = rf_sim_op_of(sim, &op->row);
     }
-    if (rf_ok(rf_model_ops.submit(node->stores[shard], op, &done))) {
+    bool at_once = rf_ok(rf_model_ops.submit(node->stores[shard], op, &done));
+    if (!at_once || done.status == RF_STORE_STORED) {
+        rf_sim_stored(sim, number);
+    }
+    if (at_once) {
         route_stored(sim, node, shard, &done);
     }
     kick_sync(sim, node, shard);
@@ -276,7 +282,9 @@ static void consume(struct rf_sim_machine *state, uint32_t n)
     for (uint32_t i = 0; i < n; i++) {
         rf_sim_drop_event(&state->queue[i]);
     }
-    memmove(state->queue, state->queue + n, sizeof(*state->queue) * (state->n - n));
+    if (n != 0 && n != state->n) {
+        memmove(state->queue, state->queue + n, sizeof(*state->queue) * (state->n - n));
+    }
     state->n -= n;
 }
 
@@ -430,6 +438,8 @@ static void stop_machines(struct rf_sim *sim, struct rf_sim_node *node)
             struct rf_shard_stats stats = rf_shard_stats(node->shards[s]);
             sim->result.restamps += stats.restamps;
             sim->result.read_repairs += stats.read_repairs;
+            sim->result.hedges += stats.hedges;
+            sim->result.fetches += stats.fetches;
             sim->result.hints_stored += stats.hints_stored;
         }
         rf_shard_free(node->shards[s]);

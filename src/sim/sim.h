@@ -27,6 +27,7 @@ struct rf_sim_result {
     uint64_t events, steps, messages;
     uint64_t requests, acked, failed, unknown, reads_checked;
     uint64_t crashes, partitions;
+    uint64_t hedges, fetches;
     uint64_t restamps, read_repairs, hints_stored, hints_replayed, hints_expired;
     bool     violated;
     char     why[512]; /* the first violation */
@@ -47,7 +48,7 @@ struct rf_sim_gossip_options {
 struct rf_sim_gossip_result {
     uint64_t digest;
     uint64_t events;
-    uint64_t sent_bytes_per_node_s;
+    uint64_t sent_bytes_per_node_s; /* with TLS records and TCP/IP headers */
     uint64_t max_bytes_per_node_s; /* of the busiest node */
     uint64_t spread_us;   /* a changed member entry is known by all */
     uint64_t detect_us;   /* a dead node is dead for all */
@@ -55,9 +56,18 @@ struct rf_sim_gossip_result {
     uint64_t false_deaths;
     uint64_t simulated_us;
     uint64_t control_bytes; /* memory of one control machine */
+    uint64_t max_lag_us;    /* oldest heartbeat of a live node that any node had to live with */
     bool     violated;
     char     why[512];
 };
 struct rf_sim_gossip_result rf_sim_gossip(const struct rf_sim_gossip_options *options);
+
+/* The ring at scale, in real time. */
+struct rf_sim_ring_result {
+    uint32_t n_nodes, n_tokens;
+    double   build_ms, place_ms, lookup_ns;
+    double   balance_primary, balance_replicas; /* share of the ring: highest / mean (S25) */
+};
+struct rf_sim_ring_result rf_sim_ring(uint32_t n_nodes, uint64_t seed, const char *plugin_dir);
 
 #endif

@@ -100,6 +100,7 @@ struct rf_sim_op {
     enum rf_sim_op_state state;
     bool                 strong;
     bool                 replied;
+    enum rf_rc           rc; /* of its answer */
     uint32_t             key;
     uint32_t             client;
     uint32_t             node; /* coordinator */
@@ -209,6 +210,9 @@ void rf_sim_client_run(struct rf_sim *sim, uint32_t client);
 void rf_sim_reply(struct rf_sim *sim, struct rf_sim_node *node, const struct rf_reply *reply);
 /* A node died: its clients see their connections break. */
 void rf_sim_clients_lost(struct rf_sim *sim, uint32_t node);
+/* The operation that a row's value comes from (0: none), and that it was not refused by a store. */
+uint64_t rf_sim_op_of(struct rf_sim *sim, const struct rf_row *row);
+void     rf_sim_stored(struct rf_sim *sim, uint64_t number);
 /* Every apply to a user table passes here: one version means one content. */
 void rf_sim_saw_row(struct rf_sim *sim, const struct rf_row *row);
 uint64_t        rf_sim_start_op(struct rf_sim *sim, uint32_t client, uint32_t node,

@@ -100,6 +100,22 @@ static struct rf_sim_seen *seen_of(struct rf_sim *sim, const struct rf_row *row,
     return &sim->seen[at];
 }
 
+uint64_t rf_sim_op_of(struct rf_sim *sim, const struct rf_row *row)
+{
+    const struct rf_sim_op *op = writer_of(sim, row->value, key_number(row->key));
+    return op == NULL ? 0 : (uint64_t)(op - sim->ops) + 1;
+}
+
+void rf_sim_stored(struct rf_sim *sim, uint64_t number)
+{
+    const struct rf_sim_op *op = number == 0 ? NULL : &sim->ops[number - 1];
+    if (op != NULL && op->state == RF_SIM_OP_NOT_APPLIED) {
+        rf_sim_violation(sim, "key %u: a write refused as not applied (%s, node %u, began at "
+                              "%llu us) is stored",
+                         op->key, rf_rc_code(op->rc), op->node, (unsigned long long)op->start_us);
+    }
+}
+
 void rf_sim_saw_row(struct rf_sim *sim, const struct rf_row *row)
 {
     uint32_t            key = key_number(row->key);
@@ -111,8 +127,6 @@ void rf_sim_saw_row(struct rf_sim *sim, const struct rf_row *row)
         const struct rf_sim_op *op = writer_of(sim, row->value, key);
         if (op == NULL) {
             rf_sim_violation(sim, "key %u: a store gets a value that nobody wrote", key);
-        } else if (op->state == RF_SIM_OP_NOT_APPLIED) {
-            rf_sim_violation(sim, "key %u: a write refused as not applied is stored", key);
         } else if (row->expiry_ms !=
                    (op->ttl_s == 0 ? 0 : rf_hlc_ms(row->version.hlc) + op->ttl_s * 1000)) {
             rf_sim_violation(sim, "key %u: expiry is not version + ttl (S34)", key);
@@ -262,6 +276,7 @@ void rf_sim_reply(struct rf_sim *sim, struct rf_sim_node *node, const struct rf_
         return;
     }
     op->replied = true;
+    op->rc = reply->rc;
     if (op->kind == RF_CLIENT_GET) {
         check_read(sim, op, reply);
     } else {

@@ -24,6 +24,8 @@ struct rf_engine_config {
     uint64_t memtable_total_max; /* bytes of all; above, the largest table is flushed, at twice as
                                     much writes are refused */
     uint64_t wal_max;            /* bytes of all segments; above, what pins the oldest is flushed */
+    uint32_t disk_reserve; /* hundredths of a percent of the disk; with less free, new values are
+                              refused (RF_STORE_FULL), deletes are not */
 };
 
 /* Why opening failed, for the operator. */
@@ -121,6 +123,7 @@ struct rf_store_stats {
     uint64_t quarantined_partitions;         /* gauge */
     uint64_t wal_groups, wal_bytes, wal_records;
     uint64_t memtable_bytes, memtable_rows; /* gauges */
+    uint64_t disk_full; /* gauge, 1: new values are refused */
     uint64_t read_only; /* gauge, 1: the log failed; nothing is acknowledged any more */
 };
 /* Walks all files: once a second, not per request. Thread: owner. Blocks: no. */

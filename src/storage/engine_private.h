@@ -87,7 +87,9 @@ struct rf_store {
     uint64_t            wall_ms;
     uint64_t            retry_at_ms; /* after a failed job */
     size_t              memory;      /* bytes of all memtables */
-    bool                disk_full;   /* the last flush found no space */
+    bool                disk_full;   /* new values are refused */
+    bool                log_waits;   /* the group on its way found no space and is tried again */
+    uint64_t            space_at_ms; /* when to look at the free space again */
     bool                flush_due;   /* some part wants a flush */
     bool                compaction_due; /* some part must be looked at */
     bool                flushing, compacting, trimming; /* a job of this kind is under way */

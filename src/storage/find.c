@@ -65,6 +65,8 @@ enum rf_find rf_store_find(struct rf_store *store, struct rf_store_table *table,
                            uint64_t *ret_seq)
 {
     uint32_t        partition = rf_partition_of(store->engine, token);
+    rf_assert(partition % store->engine->config.n_shards == store->shard);
+    rf_assert(key.size >= 1);
     struct rf_part *part = &table->parts[partition];
     struct search   search = {.policy = &table->policy,
                               .floor_hlc = floor == NULL ? 0 : floor->version.hlc};
@@ -81,6 +83,7 @@ enum rf_find rf_store_find(struct rf_store *store, struct rf_store_table *table,
             take_file(store, &search, file, token, key);
         }
     }
+    rf_slow_assert(!rf_row_exists(&search.best) || rf_slice_eq(search.best.key, key));
     *ret_row = search.best;
     *ret_seq = search.seq;
     bool hidden = search.damaged && search.best.version.hlc <= search.damaged_hlc;

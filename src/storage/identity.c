@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 
+#include "base/assert.h"
 #include "base/crc.h"
 #include "format/codec.h"
 
@@ -52,6 +53,8 @@ struct rf_result rf_identity_write(struct rf_fs fs, const char *dir,
     char           final_path[PATH_SIZE];
     uint8_t        bytes[IDENTITY_SIZE];
     struct rf_file file;
+    rf_assert(identity->n_partitions >= 1 && identity->n_partitions <= 256);
+    rf_assert((identity->node & 0xff) == 0);
     make_path(path, dir, "identity.new");
     make_path(final_path, dir, "identity");
     rf_store_le(bytes, IDENTITY_MAGIC, 4);

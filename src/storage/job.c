@@ -68,11 +68,15 @@ static struct rf_job *begin_flush_of(struct rf_store *store, struct rf_store_tab
                                      uint32_t partition)
 {
     struct rf_part *part = &table->parts[partition];
+    rf_assert(!store->flushing);
+    rf_assert(!store->engine->partitions[partition].busy);
     struct rf_job  *job = new_part_job(store, RF_JOB_FLUSH, table, partition, 0);
     if (job == NULL) {
         return NULL;
     }
     if (part->frozen == NULL) {
+        rf_assert(part->active != NULL);
+        rf_assert(table->active_bytes >= rf_memtable_bytes(part->active));
         table->active_bytes -= rf_memtable_bytes(part->active);
         part->frozen = part->active;
         part->frozen_recovered = part->active_recovered;
@@ -106,6 +110,9 @@ static struct rf_job *begin_flush(struct rf_store *store)
 static void end_flush(struct rf_store *store, struct rf_job *job)
 {
     struct rf_part *part = job->part;
+    rf_assert(part->frozen != NULL);
+    rf_assert(job->n_outputs <= 1);
+    rf_assert(store->memory >= rf_memtable_bytes(part->frozen));
     for (uint32_t i = 0; i < job->n_outputs; i++) {
         rf_part_insert(part, job->outputs[i]);
     }
@@ -117,7 +124,6 @@ static void end_flush(struct rf_store *store, struct rf_job *job)
         part->frozen_recovered = false;
         store->trim_old = atomic_fetch_sub(&store->engine->old_pins, 1) == 1 || store->trim_old;
     }
-    store->disk_full = false;
     store->trim_due = true;
     store->compaction_due = true;
     store->stats.flushes++;
@@ -146,7 +152,9 @@ static struct rf_job *begin_compaction_of(struct rf_store *store, struct rf_stor
     job->output_level = plan.output_level;
     job->output_max_bytes = plan.output_max_bytes;
     for (uint32_t i = 0; i < plan.n; i++) {
+        rf_assert(plan.inputs[i] < part->n_files);
         job->inputs[i] = part->files[plan.inputs[i]];
+        rf_assert(!job->inputs[i]->busy);
         job->inputs[i]->busy = true;
     }
     store->engine->partitions[partition].busy = true;
@@ -199,6 +207,11 @@ static void add_garbage(struct rf_store *store, uint32_t partition, uint64_t fil
     store->trim_due = true;
 }
 
+static bool part_has_room(const struct rf_job *job)
+{
+    return job->part->n_files + job->n_outputs <= job->part->cap_files;
+}
+
 static void end_compaction(struct rf_store *store, struct rf_job *job)
 {
     for (uint32_t i = 0; i < job->n_inputs; i++) {
@@ -210,6 +223,7 @@ static void end_compaction(struct rf_store *store, struct rf_job *job)
         rf_data_file_free(job->inputs[i]);
     }
     job->n_inputs = 0;
+    rf_assert(part_has_room(job));
     for (uint32_t i = 0; i < job->n_outputs; i++) {
         rf_part_insert(job->part, job->outputs[i]);
     }
@@ -224,9 +238,12 @@ static void end_compaction(struct rf_store *store, struct rf_job *job)
 
 static struct rf_job *begin_trim(struct rf_store *store)
 {
-    if (!store->trim_due || store->trimming || store->compacting) {
+    /* While the disk is full, now and then a job without work looks whether it still is. */
+    bool look = store->disk_full && store->wall_ms >= store->space_at_ms;
+    if ((!store->trim_due && !look) || store->trimming || store->compacting) {
         return NULL;
     }
+    store->space_at_ms = store->wall_ms + RETRY_MS;
     store->trim_due = false;
     struct rf_job *job = new_job(store, RF_JOB_TRIM);
     if (job == NULL) {
@@ -246,7 +263,7 @@ static struct rf_job *begin_trim(struct rf_store *store)
             trim->n_segments++;
         }
     }
-    if (trim->n_garbage == 0 && !trim->old && trim->n_segments == 0) {
+    if (trim->n_garbage == 0 && !trim->old && trim->n_segments == 0 && !look) {
         free_job(job);
         return NULL;
     }
@@ -307,8 +324,6 @@ static void undo(struct rf_store *store, struct rf_job *job)
         job->inputs[i]->damaged = job->inputs[i]->damaged || job->result.rc == RF_CORRUPT;
     }
     store->stats.damaged_blocks += job->result.rc == RF_CORRUPT;
-    store->disk_full = store->disk_full ||
-                       (job->kind == RF_JOB_FLUSH && job->result.rc == RF_DISK_RESERVE);
     store->flush_due = true;
     store->compaction_due = true;
     job->part->check_compaction = true;
@@ -317,6 +332,7 @@ static void undo(struct rf_store *store, struct rf_job *job)
 
 static void end_part_job(struct rf_store *store, struct rf_job *job, bool done)
 {
+    rf_assert(store->engine->partitions[job->partition].busy);
     store->engine->partitions[job->partition].busy = false;
     store->stats.dropped_rows += done ? job->dropped : 0;
     store->stats.expired_values += done ? job->expired : 0;
@@ -332,6 +348,9 @@ static void end_part_job(struct rf_store *store, struct rf_job *job, bool done)
 struct rf_result rf_store_job_end(struct rf_store *store, struct rf_job *job)
 {
     rf_assert(job->store == store);
+    rf_assert(job->kind != RF_JOB_FLUSH || store->flushing);
+    rf_assert(job->kind != RF_JOB_COMPACT || store->compacting);
+    rf_assert(job->kind != RF_JOB_TRIM || store->trimming);
     bool             finished = job->phase == RF_PHASE_DONE;
     bool             done = finished && rf_ok(job->result);
     struct rf_result result = finished ? job->result : rf_result(RF_CONFLICT);
@@ -345,6 +364,10 @@ struct rf_result rf_store_job_end(struct rf_store *store, struct rf_job *job)
                : job->kind == RF_JOB_COMPACT ? "compaction"
                                              : "deletion",
                job->partition, rf_rc_text(job->result.rc));
+    }
+    if (finished) {
+        store->disk_full = job->no_space || store->log_waits;
+        store->stats.disk_full = store->disk_full;
     }
     if (job->kind == RF_JOB_TRIM) {
         end_trim(store, job, done);

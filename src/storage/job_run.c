@@ -7,11 +7,27 @@
 
 #define STEP_BYTES (1024u * 1024) /* of rows handled by one step */
 
+/* ---- Space -------------------------------------------------------------------------------- */
+
+/* Is the reserve reached, or (for a merge, which may use the reserve) less free than needed? */
+static bool is_short_of_space(const struct rf_job *job, uint64_t needed)
+{
+    const struct rf_engine_config *config = &job->engine->config;
+    uint64_t                       free_bytes = 0;
+    uint64_t                       total = 0;
+    if (!rf_ok(config->fs.ops->free_space(config->fs.context, config->dir, &free_bytes, &total))) {
+        return false; /* not known: writing will tell */
+    }
+    return free_bytes < (needed != 0 ? needed : total / 10000 * config->disk_reserve);
+}
+
 /* ---- Start -------------------------------------------------------------------------------- */
 
 static struct rf_result start(struct rf_job *job)
 {
     struct rf_slice none = rf_slice(NULL, 0);
+    rf_assert(job->engine->partitions[job->partition].busy);
+    rf_assert((job->kind == RF_JOB_FLUSH) == (job->n_inputs == 0));
     RF_TRY(rf_partition_make_dir(job->engine, job->partition));
     RF_TRY(rf_merge_init(&job->merge, job->n_inputs + 1, &job->policy));
     if (job->kind == RF_JOB_FLUSH) {
@@ -20,6 +36,9 @@ static struct rf_result start(struct rf_job *job)
     for (uint32_t i = 0; i < job->n_inputs; i++) {
         job->in_bytes += rf_sst_info(job->inputs[i]->sst)->file_size;
         RF_TRY(rf_merge_add_sst(&job->merge, job->inputs[i]->sst, 0, none));
+    }
+    if (job->in_bytes != 0 && is_short_of_space(job, job->in_bytes)) {
+        return rf_result(RF_DISK_RESERVE); /* a merge that cannot end does not begin */
     }
     rf_merge_start(&job->merge);
     job->phase = RF_PHASE_WRITE;
@@ -65,6 +84,8 @@ static struct rf_result open_output(struct rf_job *job)
 {
     char                path[RF_MANIFEST_PATH];
     struct rf_manifest *manifest = &job->engine->partitions[job->partition].manifest;
+    rf_assert(job->writer == NULL);
+    rf_assert(manifest->next_file >> 48 == job->partition);
     job->writing = manifest->next_file++;
     struct rf_sst_options options = {
         .file = job->writing,
@@ -88,6 +109,7 @@ static struct rf_result close_output(struct rf_job *job)
     if (job->writer == NULL) {
         return rf_result(RF_OK);
     }
+    rf_assert(job->writing != 0);
     RF_TRY(rf_sst_writer_finish(job->writer, &info));
     rf_manifest_sst_path(&job->engine->partitions[job->partition].manifest, job->writing, path);
     RF_TRY(rf_sst_open(job->engine->config.fs, path, job->writing, &sst));
@@ -148,6 +170,8 @@ static struct rf_result commit(struct rf_job *job)
     struct rf_partition *partition = &job->engine->partitions[job->partition];
     struct rf_fs         fs = job->engine->config.fs;
     uint32_t             n = job->n_outputs + job->n_inputs;
+    rf_assert(job->writer == NULL);
+    rf_assert(job->merge.end);
     job->phase = RF_PHASE_DONE;
     if (n == 0) {
         return rf_result(RF_OK);
@@ -201,6 +225,7 @@ static struct rf_result trim_one(struct rf_job *job, bool *ret_more)
     struct rf_fs      fs = engine->config.fs;
     uint32_t          at = trim->done++;
     uint32_t          n_old = trim->old ? engine->n_old_segments : 0;
+    rf_assert(trim->n_garbage <= RF_TRIM_MAX && trim->n_segments <= RF_TRIM_MAX);
     *ret_more = trim->done < trim->n_garbage + n_old + trim->n_segments;
     if (at < trim->n_garbage) {
         char                     path[RF_MANIFEST_PATH];
@@ -235,6 +260,7 @@ static struct rf_result trim_some(struct rf_job *job)
 bool rf_job_step(struct rf_job *job)
 {
     rf_assert(job->phase != RF_PHASE_DONE);
+    rf_assert(rf_ok(job->result));
     if (job->kind == RF_JOB_TRIM) {
         job->result = trim_some(job);
     } else if (job->phase == RF_PHASE_START) {
@@ -246,6 +272,9 @@ bool rf_job_step(struct rf_job *job)
     }
     if (!rf_ok(job->result)) {
         job->phase = RF_PHASE_DONE;
+    }
+    if (job->phase == RF_PHASE_DONE) {
+        job->no_space = job->result.rc == RF_DISK_RESERVE || is_short_of_space(job, 0);
     }
     return job->phase == RF_PHASE_DONE;
 }

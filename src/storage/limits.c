@@ -21,6 +21,7 @@ static void want_flush(struct rf_store *store, struct rf_store_table *table)
 static void want_largest(struct rf_store *store)
 {
     struct rf_store_table *largest = &store->tables[0];
+    rf_assert(store->n_tables >= 1);
     for (uint32_t t = 1; t < store->n_tables; t++) {
         if (store->tables[t].active_bytes > largest->active_bytes) {
             largest = &store->tables[t];

@@ -66,6 +66,7 @@ static struct rf_result reserve(struct rf_manifest *manifest, uint32_t more)
         manifest->files = grown;
         manifest->cap_files = cap;
     }
+    rf_assert(manifest->n_files + more <= manifest->cap_files);
     return rf_result(RF_OK);
 }
 
@@ -73,6 +74,7 @@ static struct rf_result reserve(struct rf_manifest *manifest, uint32_t more)
 static void take_edit(struct rf_manifest *manifest, const struct rf_edit *edit)
 {
     uint32_t at = find_file(manifest, edit->file);
+    rf_assert(at <= manifest->n_files);
     switch (edit->kind) {
     case RF_EDIT_ADD:
         rf_assert(manifest->n_files < manifest->cap_files);
@@ -198,6 +200,7 @@ static struct rf_result write_snapshot(struct rf_fs fs, struct rf_manifest *mani
     char            path[RF_MANIFEST_PATH];
     char            final_path[RF_MANIFEST_PATH];
     uint32_t        n = manifest->n_files + n_edits + 1;
+    rf_assert(n <= RF_MANIFEST_EDITS_MAX);
     struct rf_edit *all = RF_NEW_ARRAY(struct rf_edit, n);
     if (all == NULL) {
         return rf_result(RF_NO_MEMORY);
@@ -253,6 +256,8 @@ static struct rf_result append_record(struct rf_fs fs, struct rf_manifest *manif
     }
     make_path(manifest, "manifest", path);
     RF_TRY(write_at(fs, path, RF_OPEN_WRITE, rf_buf_slice(buf), manifest->size));
+    rf_assert(manifest->exists);
+    rf_assert(!manifest->must_switch);
     manifest->n_records++;
     manifest->size += buf->size;
     return rf_result(RF_OK);
@@ -263,6 +268,10 @@ struct rf_result rf_manifest_commit(struct rf_fs fs, struct rf_manifest *manifes
 {
     struct rf_buf buf = {0};
     rf_assert(n_edits >= 1);
+    for (uint32_t i = 0; i < n_edits; i++) {
+        rf_assert(edits[i].kind != RF_EDIT_ADD || edits[i].file < manifest->next_file);
+        rf_assert(edits[i].kind != RF_EDIT_REMOVE || rf_manifest_holds(manifest, edits[i].file));
+    }
     RF_TRY(reserve(manifest, n_edits));
     bool             grow = manifest->exists && !manifest->must_switch &&
                 manifest->n_records < RECORDS_MAX;

@@ -50,6 +50,7 @@ void rf_merge_add_memtable(struct rf_merge *merge, const struct rf_memtable *mem
                            uint64_t token, struct rf_slice key)
 {
     rf_assert(merge->n < merge->cap);
+    rf_assert(merge->end);
     struct rf_merge_source *source = &merge->sources[merge->n++];
     *source = (struct rf_merge_source){0};
     rf_memtable_seek(memtable, token, key, &source->memtable);
@@ -82,6 +83,7 @@ static void choose(struct rf_merge *merge)
         }
     }
     merge->end = best == NULL;
+    rf_assert(best == NULL || !best->end);
     if (best != NULL) {
         merge->token = best->token;
         merge->row = best->row;
@@ -108,6 +110,7 @@ struct rf_result rf_merge_next(struct rf_merge *merge)
             rf_memtable_iter_next(&source->memtable);
         }
         load_row(source);
+        rf_slow_assert(source->end || source->token >= merge->token);
     }
     choose(merge);
     return rf_result(RF_OK);

@@ -20,6 +20,7 @@ struct rf_data_file *rf_data_file_new(struct rf_sst *sst)
 
 void rf_data_file_free(struct rf_data_file *file)
 {
+    rf_assert(file->sst != NULL);
     rf_sst_close(file->sst);
     rf_mem_free(file);
 }
@@ -49,8 +50,10 @@ void rf_part_insert(struct rf_part *part, struct rf_data_file *file)
         at++;
     }
     memmove(&part->files[at + 1], &part->files[at], sizeof(*part->files) * (part->n_files - at));
+    rf_assert(at == part->n_files || part->files[at]->number != file->number);
     part->files[at] = file;
     part->n_files++;
+    rf_assert(at == 0 || part->files[at - 1]->number > file->number);
     part->check_compaction = true;
 }
 

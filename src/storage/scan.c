@@ -76,6 +76,8 @@ struct rf_result rf_store_scan(struct rf_store *store, struct rf_store_table *ta
     bool            more = false;
     struct rf_blob *blob = NULL;
     rf_assert(op->partition < store->engine->identity.n_partitions);
+    rf_assert(op->partition % store->engine->config.n_shards == store->shard);
+    rf_assert(op->token <= op->token_last);
     store->stats.scans++;
     struct rf_result result = run_merge(table, op, &gather, &more);
     if (rf_ok(result) && gather.rows.size != 0) {

@@ -118,6 +118,7 @@ void rf_sst_close(struct rf_sst *sst)
 
 const struct rf_sst_info *rf_sst_info(const struct rf_sst *sst)
 {
+    rf_assert(sst->magic == SST_MAGIC);
     return &sst->info;
 }
 
@@ -203,6 +204,7 @@ static struct rf_result read_block(const struct rf_sst *sst, uint64_t number,
     }
     block->n = (uint32_t)n;
     block->rows.size = size - 4 - n * 4;
+    rf_assert(block->rows.size < size);
     block->offsets = block->rows.data + block->rows.size;
     return rf_result(RF_OK);
 }
@@ -290,6 +292,7 @@ static struct rf_result load_place(const struct rf_sst *sst, struct rf_sst_block
             low = middle;
         }
     }
+    rf_assert(low < sst->info.n_blocks);
     *ret_number = low;
     return loaded == low ? rf_result(RF_OK) : read_block(sst, low, block);
 }
@@ -337,6 +340,7 @@ static struct rf_result settle(struct rf_sst_iter *iter)
 struct rf_result rf_sst_seek(const struct rf_sst *sst, uint64_t token, struct rf_slice key,
                              struct rf_sst_iter *ret_iter)
 {
+    rf_assert(sst->magic == SST_MAGIC);
     *ret_iter = (struct rf_sst_iter){.sst = sst};
     if (token > sst->info.last_token) {
         ret_iter->end = true;
@@ -350,6 +354,7 @@ struct rf_result rf_sst_seek(const struct rf_sst *sst, uint64_t token, struct rf
 struct rf_result rf_sst_next(struct rf_sst_iter *iter)
 {
     rf_assert(!iter->end);
+    rf_assert(iter->at_row < iter->block.n);
     iter->at_row++;
     return settle(iter);
 }

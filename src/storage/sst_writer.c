@@ -104,6 +104,7 @@ static struct rf_result put_block(struct rf_sst_writer *writer, enum rf_sst_kind
         .file = writer->options.file,
         .offset = offset_of_next(writer),
     };
+    rf_assert(head.stored_size <= head.raw_size);
     rf_sst_block_seal(block, &head);
     *ret_size = RF_SST_BLOCK_HEADER + head.stored_size;
     writer->out.size += *ret_size;
@@ -132,6 +133,7 @@ static struct rf_result end_block(struct rf_sst_writer *writer)
     rf_sst_index_put(entry, &place);
     writer->index.size += RF_SST_INDEX_ENTRY;
     writer->info.n_blocks++;
+    rf_assert(writer->index.size == writer->info.n_blocks * RF_SST_INDEX_ENTRY);
     writer->before_token = writer->last_token;
     rf_buf_clear(&writer->block);
     rf_buf_clear(&writer->offsets);
@@ -150,6 +152,8 @@ static void count_row(struct rf_sst_info *info, uint64_t token, const struct rf_
     info->min_hlc = row->version.hlc < info->min_hlc ? row->version.hlc : info->min_hlc;
     info->max_hlc = row->version.hlc > info->max_hlc ? row->version.hlc : info->max_hlc;
     uint64_t expiry_ms = row->expiry_ms == 0 ? UINT64_MAX : row->expiry_ms;
+    rf_assert(info->min_hlc <= info->max_hlc);
+    rf_assert(info->first_token <= info->last_token);
     info->max_expiry_ms = expiry_ms > info->max_expiry_ms ? expiry_ms : info->max_expiry_ms;
 }
 
@@ -157,6 +161,8 @@ struct rf_result rf_sst_writer_add(struct rf_sst_writer *writer, uint64_t token,
                                    const struct rf_row *row)
 {
     rf_assert(writer->info.rows == 0 || token >= writer->last_token);
+    rf_assert(row->key.size >= 1);
+    rf_assert(rf_row_exists(row));
     bool full = writer->block.size >= BLOCK_TARGET ||
                 (writer->block.size != 0 && writer->block.size + rf_row_size(row) > 2 * BLOCK_TARGET);
     if (full) {
@@ -200,6 +206,7 @@ static struct rf_result put_bloom(struct rf_sst_writer *writer)
     if (bits == NULL) {
         return rf_result(RF_NO_MEMORY);
     }
+    rf_assert(n == writer->info.rows);
     for (uint64_t i = 0; i < n; i++) {
         rf_bloom_add(bits, size, rf_load_le(writer->hashes.data + 8 * i, 8));
     }
@@ -222,6 +229,8 @@ struct rf_result rf_sst_writer_finish(struct rf_sst_writer *writer, struct rf_ss
     writer->info.index_size = size;
     RF_TRY(put_bloom(writer));
     writer->info.file_size = offset_of_next(writer) + RF_SST_FOOTER;
+    rf_assert(writer->info.n_blocks >= 1);
+    rf_assert(writer->block.size == 0);
     rf_sst_footer_encode(footer, &writer->info);
     rf_buf_append(&writer->out, footer, sizeof(footer));
     if (writer->out.failed) {

@@ -2,6 +2,8 @@
 #include "base/mem.h"
 #include "storage/engine_private.h"
 
+#define SPACE_RETRY_MS 200u /* a group that found no space is written again after this */
+
 /* ---- Tables ------------------------------------------------------------------------------- */
 
 struct rf_store_table *rf_store_table_of(struct rf_store *store, uint64_t id)
@@ -135,6 +137,7 @@ static uint32_t store_poll(void *argument, struct rf_store_done *ret_done, uint3
         memcpy(ret_done, store->ready.list + store->ready_at, sizeof(*ret_done) * n);
     }
     store->ready_at += n;
+    rf_assert(store->ready_at <= store->ready.n);
     if (store->ready_at == store->ready.n) {
         store->ready.n = 0;
         store->ready_at = 0;
@@ -148,6 +151,7 @@ static struct rf_result put_row(struct rf_store *store, struct rf_store_table *t
                                 uint64_t token, const struct rf_row *row, uint64_t seq)
 {
     struct rf_part *part = &table->parts[rf_partition_of(store->engine, token)];
+    rf_assert(rf_row_exists(row));
     size_t          before = part->active == NULL ? 0 : rf_memtable_bytes(part->active);
     if (part->active == NULL) {
         part->active = rf_memtable_new();
@@ -285,8 +289,15 @@ const struct rf_store_ops rf_lsm_ops = {.submit = store_submit, .poll = store_po
 
 bool rf_store_log_begin(struct rf_store *store)
 {
+    bool again = rf_wal_waits_for_space(store->wal);
+    if (again && store->wall_ms != 0 && store->wall_ms < store->space_at_ms) {
+        return false; /* not with every turn of the loop */
+    }
     if (!rf_wal_begin(store->wal)) {
         return false;
+    }
+    if (again) {
+        return true; /* the same group: who waits for it goes on waiting */
     }
     rf_assert(store->waiting_writing.n == 0);
     struct rf_done_list spare = store->waiting_writing;
@@ -322,7 +333,15 @@ static void release_all(struct rf_store *store, struct rf_done_list *waiting)
 
 void rf_store_log_end(struct rf_store *store)
 {
-    if (!rf_ok(rf_wal_end(store->wal))) {
+    struct rf_result written = rf_wal_end(store->wal);
+    store->log_waits = written.rc == RF_DISK_RESERVE;
+    if (store->log_waits) {
+        store->disk_full = true;
+        store->stats.disk_full = 1;
+        store->space_at_ms = store->wall_ms + SPACE_RETRY_MS;
+        return;
+    }
+    if (!rf_ok(written)) {
         store->stats.read_only = 1;
         fail_all(&store->waiting_writing);
         fail_all(&store->waiting_open);

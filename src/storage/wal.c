@@ -15,6 +15,7 @@ struct group {
     struct rf_buf buf;
     uint64_t      first_seq;
     uint32_t      n;
+    bool          sealed; /* its header is filled in */
 };
 
 /* A segment of this run. */
@@ -36,6 +37,7 @@ struct rf_wal {
     uint64_t            durable_seq;
     bool                writing_busy;
     enum rf_rc          failure; /* RF_OK while the log works */
+    bool                again;   /* `writing` found no space */
     struct rf_wal_stats stats;
     struct segment     *segments; /* oldest first; the last one is being written */
     uint32_t            n_segments, cap_segments;
@@ -124,6 +126,7 @@ struct rf_result rf_wal_append(struct rf_wal *wal, const struct rf_wal_record *r
         rf_buf_clear(&group->buf);
         rf_wal_group_begin(&group->buf);
         group->first_seq = wal->next_seq;
+        group->sealed = false;
     }
     size_t before = group->buf.size;
     rf_wal_record_encode(&group->buf, record);
@@ -154,6 +157,13 @@ static bool reserve_segments(struct rf_wal *wal)
 
 bool rf_wal_begin(struct rf_wal *wal)
 {
+    if (wal->again) {
+        rf_assert(!wal->writing_busy);
+        rf_assert(wal->writing.n != 0);
+        wal->again = false;
+        wal->writing_busy = true;
+        return true;
+    }
     if (wal->writing_busy || wal->open.n == 0 || wal->failure != RF_OK || !reserve_segments(wal)) {
         return false;
     }
@@ -165,6 +175,12 @@ bool rf_wal_begin(struct rf_wal *wal)
     return true;
 }
 
+/* A failed sync is final, whatever its reason; only a write that found no space may be repeated. */
+static struct rf_result final_result(struct rf_result result)
+{
+    return rf_ok(result) ? result : rf_result(RF_IO_ERROR);
+}
+
 static struct rf_result open_segment(struct rf_wal *wal)
 {
     char name[RF_WAL_NAME_SIZE];
@@ -174,7 +190,23 @@ static struct rf_result open_segment(struct rf_wal *wal)
     RF_TRY(wal->fs.ops->open(wal->fs.context, path, RF_OPEN_WRITE | RF_OPEN_CREATE, &wal->file));
     wal->file_open = true;
     wal->offset = 0;
-    return wal->fs.ops->sync_dir(wal->fs.context, wal->dir);
+    return final_result(wal->fs.ops->sync_dir(wal->fs.context, wal->dir));
+}
+
+static struct rf_result seal_group(struct rf_wal *wal, struct group *group)
+{
+    struct rf_wal_group header = {
+        .segment = wal->segment,
+        .first_seq = group->first_seq,
+        .durable_seq = group->first_seq - 1, /* the group before was synced: one at a time */
+        .n_records = group->n,
+    };
+    rf_assert(group->n != 0);
+    if (!group->sealed) {
+        rf_wal_group_end(&group->buf, &header);
+        group->sealed = true;
+    }
+    return rf_result(group->buf.failed ? RF_NO_MEMORY : RF_OK);
 }
 
 static struct rf_result write_group(struct rf_wal *wal)
@@ -188,20 +220,11 @@ static struct rf_result write_group(struct rf_wal *wal)
     if (!wal->file_open) {
         RF_TRY(open_segment(wal));
     }
-    struct rf_wal_group header = {
-        .segment = wal->segment,
-        .first_seq = group->first_seq,
-        .durable_seq = group->first_seq - 1, /* the group before was synced: one at a time */
-        .n_records = group->n,
-    };
-    rf_wal_group_end(&group->buf, &header);
-    if (group->buf.failed) {
-        return rf_result(RF_NO_MEMORY);
-    }
+    RF_TRY(seal_group(wal, group));
     struct rf_slice bytes = rf_buf_slice(&group->buf);
     RF_TRY(wal->fs.ops->pwrite(wal->fs.context, wal->file, bytes, wal->offset));
     wal->offset += bytes.size;
-    return wal->fs.ops->sync(wal->fs.context, wal->file);
+    return final_result(wal->fs.ops->sync(wal->fs.context, wal->file));
 }
 
 void rf_wal_run(struct rf_wal *wal)
@@ -214,6 +237,10 @@ struct rf_result rf_wal_end(struct rf_wal *wal)
 {
     rf_assert(wal->writing_busy);
     wal->writing_busy = false;
+    if (wal->run_result == RF_DISK_RESERVE) {
+        wal->again = true;
+        return rf_result(RF_DISK_RESERVE);
+    }
     if (wal->run_result != RF_OK) {
         wal->failure = wal->run_result;
         return rf_result(wal->run_result);
@@ -226,6 +253,8 @@ struct rf_result rf_wal_end(struct rf_wal *wal)
         rf_assert(wal->n_segments < wal->cap_segments);
         wal->segments[wal->n_segments++] = (struct segment){.number = wal->segment};
     }
+    rf_assert(wal->segments[wal->n_segments - 1].last_seq < wal->durable_seq);
+    rf_assert(wal->durable_seq < wal->next_seq);
     wal->segments[wal->n_segments - 1].last_seq = wal->durable_seq;
     wal->segments[wal->n_segments - 1].bytes += wal->writing.buf.size;
     return rf_result(RF_OK);
@@ -270,12 +299,17 @@ uint64_t rf_wal_durable_seq(const struct rf_wal *wal)
 
 uint64_t rf_wal_writing_seq(const struct rf_wal *wal)
 {
-    return wal->writing_busy ? wal->writing.first_seq + wal->writing.n - 1 : wal->durable_seq;
+    return wal->writing_busy || wal->again ? wal->writing.first_seq + wal->writing.n - 1 : wal->durable_seq;
 }
 
 uint64_t rf_wal_next_seq(const struct rf_wal *wal)
 {
     return wal->next_seq;
+}
+
+bool rf_wal_waits_for_space(const struct rf_wal *wal)
+{
+    return wal->again;
 }
 
 bool rf_wal_broken(const struct rf_wal *wal)

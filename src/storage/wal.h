@@ -25,16 +25,19 @@ void rf_wal_free(struct rf_wal *wal);
  * write, RF_LIMIT when the open group is full (32 MiB wait already), RF_NO_MEMORY. Thread: owner. */
 RF_CHECKED struct rf_result rf_wal_append(struct rf_wal *wal, const struct rf_wal_record *record,
                                           uint64_t *ret_seq);
-/* Freezes the open group for writing; false when it is empty or another is on its way. Owner. */
+/* Freezes the open group for writing; false when it is empty or another is on its way. A group that
+ * found no space is taken again, before any other. Owner. */
 bool rf_wal_begin(struct rf_wal *wal);
 /* Writes and syncs the frozen group. Thread: any one. Blocks: yes. */
 void rf_wal_run(struct rf_wal *wal);
-/* Takes the result: RF_OK, or why the log is broken from now on. Thread: owner. */
+/* Takes the result: RF_OK; RF_DISK_RESERVE: no space, the group stays and can be tried again (nothing
+ * was synced); anything else: the log is broken from now on. Thread: owner. */
 RF_CHECKED struct rf_result rf_wal_end(struct rf_wal *wal);
 
 uint64_t rf_wal_durable_seq(const struct rf_wal *wal); /* everything up to it is on disk */
 uint64_t rf_wal_writing_seq(const struct rf_wal *wal); /* last of the group on its way, or durable */
 uint64_t rf_wal_next_seq(const struct rf_wal *wal);
+bool     rf_wal_waits_for_space(const struct rf_wal *wal);
 bool     rf_wal_broken(const struct rf_wal *wal);
 /* Groups, bytes and records made durable, for metrics. */
 struct rf_wal_stats {

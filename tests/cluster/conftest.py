@@ -131,7 +131,8 @@ class Cluster:
         logs = {path.parent.name: path.read_text(errors="replace") for path in self.dir.glob("n*/log")}
         shutil.rmtree(self.dir.parent)
         for name, log in logs.items():
-            for bad in ("ERROR: AddressSanitizer", "ERROR: LeakSanitizer", "WARNING: ThreadSanitizer", "runtime error:", "panic:"):
+            for bad in ("ERROR: AddressSanitizer", "ERROR: LeakSanitizer", "runtime error:", "panic:",
+                        "WARNING: ThreadSanitizer"):
                 assert bad not in log, f"{name}: {log[log.index(bad):][:4000]}"
 
 

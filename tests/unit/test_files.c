@@ -370,6 +370,64 @@ static void missing_between_segments(void **state)
     assert_int_equal(1, rf_engine_recovery(files->base.engine).quarantined_partitions);
 }
 
+/* Goal: a log that finds no space waits and goes on when there is some; nothing is acknowledged in
+ * between, and nothing acknowledged is lost. */
+static void log_waits_for_space(void **state)
+{
+    struct files_fixture *files = *state;
+    struct rf_store      *store = store_of(files);
+    struct rf_store_done  done;
+    struct rf_row         row = row_of("waits", 7, "v");
+    fill(files, 5, 100, "v");
+    rf_disk_set_capacity(files->disk, rf_disk_used(files->disk) + 10);
+    rf_store_set_time(store, 1000);
+    assert_int_equal(RF_PENDING, start_apply(store, TEST_TABLE, &row, RF_APPLY_MERGE, &done).rc);
+    for (unsigned i = 0; i < 3; i++) {
+        rf_store_set_time(store, 1000 + i * 1000);
+        assert_true(rf_store_log_begin(store));
+        rf_store_log_run(store);
+        rf_store_log_end(store);
+        assert_false(rf_store_log_begin(store)); /* too early */
+        assert_int_equal(0, rf_lsm_ops.poll(store, &done, 1));
+        assert_int_equal(RF_STORE_FULL, put(store, "more", 1, "v"));
+        assert_false(rf_store_read_only(store));
+    }
+    assert_int_equal(1, rf_store_stats(store).disk_full);
+    rf_disk_set_capacity(files->disk, UINT64_MAX);
+    rf_store_set_time(store, 9000);
+    done = finish_one(store);
+    assert_int_equal(RF_STORE_STORED, done.status);
+    assert_int_equal(0, run_jobs(store, 9500));
+    assert_int_equal(RF_STORE_STORED, put(store, "more", 1, "v"));
+    reopen(files);
+    assert_int_equal(0, rf_engine_recovery(files->base.engine).damaged_segments);
+    assert_value(store_of(files), "waits", "v");
+    assert_value(store_of(files), "more", "v");
+}
+
+/* Goal: below the reserve new values are refused, deletes and merges are not (S141). */
+static void reserve(void **state)
+{
+    struct files_fixture *files = *state;
+    files->base.config.disk_reserve = 5000; /* half of the disk */
+    reopen(files);
+    struct rf_store *store = store_of(files);
+    fill(files, 1000, 100, "v");
+    flush(files, 1);
+    uint64_t used = rf_disk_used(files->disk);
+    assert_true(used > 20000);
+    rf_disk_set_capacity(files->disk, used + used / 2);
+    put(store, "one more", 100, "v");
+    flush(files, 1);
+    assert_int_equal(RF_STORE_FULL, put(store, "more", 1, "v"));
+    struct rf_row row = row_of("k3", 200, "");
+    row.flags = RF_ROW_TOMBSTONE;
+    assert_int_equal(RF_STORE_STORED, apply_row(store, TEST_TABLE, &row, RF_APPLY_MERGE));
+    rf_disk_set_capacity(files->disk, UINT64_MAX);
+    assert_int_equal(0, run_jobs(store, 5000));
+    assert_int_equal(RF_STORE_STORED, put(store, "more", 1, "v"));
+}
+
 /* Goal: a full disk stops new values, not reads and deletes, and is over when there is space. */
 static void full_disk(void **state)
 {
@@ -434,6 +492,7 @@ int main(void)
         TEST(damage_in_compaction), TEST(damaged_at_start),
         TEST(damaged_tail_of_manifest), TEST(damaged_log),
         TEST(missing_between_segments), TEST(full_disk),
+        TEST(log_waits_for_space), TEST(reserve),
         TEST(wrong_plans),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

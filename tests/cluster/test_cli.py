@@ -1,0 +1,139 @@
+"""The command line: exit codes, JSON, help from the one table of commands."""
+import json
+import pathlib
+import re
+import subprocess
+
+import pytest
+from conftest import BIN
+from edge import make_cert, one_node
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def lonely():
+    one = one_node()
+    yield one
+    one.close()
+
+
+@pytest.fixture
+def run(lonely):
+    env = {"RINGFORT_URL": lonely.nodes[0].url, "RINGFORT_CA": str(lonely.dir / "ca.crt"),
+           "RINGFORT_TOKEN": lonely.token, "RINGFORT_DEV_DIR": str(lonely.dir)}
+
+    def call(*words, stdin=None, text=True, **more):
+        return subprocess.run([BIN / "ringfort", *words], env={**env, **more}, text=text, capture_output=True, input=stdin,
+                              timeout=60)
+    return call
+
+
+def test_help_lists_every_command(run):
+    """What the table of commands has, help shows; the environment and exit codes, too."""
+    table = re.findall(r'^    \{"([a-z ]+)", "', (ROOT / "src/cli/commands.c").read_text(), re.M)
+    assert len(table) > 15
+    for words in (("--help",), ("help",), ("-h",)):
+        done = run(*words)
+        assert done.returncode == 0
+        for name in table:
+            assert re.search(rf"^  {name}\b", done.stdout, re.M), name
+        for name in ("RINGFORT_URL", "RINGFORT_CA", "RINGFORT_TOKEN", "RINGFORT_DEV_DIR", "exit codes:"):
+            assert name in done.stdout
+    assert run("--version").stdout.startswith("ringfort ")
+    assert run().returncode == 64
+
+
+def test_usage_errors(run):
+    for words in (("frobnicate",), ("get",), ("get", "a", "b"), ("put", "a"), ("config",), ("ring", "x"), ("--nonsense",),
+                  ("put", "a", "b", "--ttl", "0"), ("put", "a", "b", "--ttl", "soon"), ("status", "-o", "xml"),
+                  ("dev", "cert", "king", "x"), ("dev", "cert", "node", "../x")):
+        done = run(*words)
+        assert done.returncode == 64 and done.stderr, words
+
+
+def test_items(run):
+    assert run("put", "k", "v", "--ttl", "3600").returncode == 0
+    told = json.loads(run("get", "k", "--strong", "-o", "json").stdout)
+    assert told["value"] == "dg==" and told["expires_at"] == told["timestamp"] + 3_600_000
+    assert json.loads(run("put", "k", "w", "-o", "json").stdout)["key"] == "k"
+    assert run("put", "bytes", "-", stdin=b"\0\xff\n\n", text=False).returncode == 0
+    assert run("get", "bytes", "--raw", text=False).stdout == b"\0\xff\n\n"
+    assert run("del", "k").stdout == "deleted\n"
+    missing = run("get", "k", "-o", "json")
+    assert missing.returncode == 2 and json.loads(missing.stdout)["code"] == "RF-ITEM-NOT-FOUND"
+    assert "no such item" in missing.stderr
+    none = run("put", "k", "v", "--table", "defalt")
+    assert none.returncode == 2 and "did you mean 'default'?" in none.stderr
+    wrong = run("put", "", "v")
+    assert wrong.returncode == 1 and "/key: a key has 1 to 2048 bytes" in wrong.stderr
+
+
+def test_unreachable_and_unauthorized(run):
+    assert run("status", RINGFORT_URL="https://127.0.0.1:1").returncode == 69
+    done = run("status", RINGFORT_TOKEN="rft_wrong")
+    assert done.returncode == 1 and "RF-UNAUTHENTICATED" in done.stderr
+    assert run("status", RINGFORT_URL="http://127.0.0.1:1").returncode == 64
+
+
+def test_admin(run):
+    assert json.loads(run("status", "-o", "json").stdout)["node"] == "n1"
+    located = run("ring", "locate", "some key/ä")
+    assert located.returncode == 0 and "n1" in located.stdout
+    assert len(json.loads(run("ring", "locate", "k", "-o", "json").stdout)["replicas"]) == 1
+    assert run("ring", "locate", "k", "--table", "none").returncode == 2
+    assert json.loads(run("ring", "-o", "json").stdout)["tokens"]
+    assert run("config", "reload").returncode == 0
+
+
+def test_config_explain_and_defaults(run):
+    one = run("config", "explain", "limits.max_value")
+    assert one.returncode == 0 and "default: 8MiB" in one.stdout and "takes effect on `config reload`" in one.stdout
+    section = run("config", "explain", "limits")
+    assert section.stdout.count("default: ") >= 6
+    assert "placement.plugin (table file)" in run("config", "explain", "placement").stdout
+    wrong = run("config", "explain", "limits.max_valu")
+    assert wrong.returncode == 2 and "did you mean 'limits.max_value'?" in wrong.stderr
+    rows = json.loads(run("config", "defaults", "-o", "json").stdout)
+    text = run("config", "defaults").stdout
+    assert len(rows) > 50 and all(row["key"] in text and row["doc"] in text for row in rows)
+
+
+def check(run, folder):
+    done = run("config", "check", str(folder / "ringfort.yaml"))
+    assert json.loads(run("config", "check", str(folder / "ringfort.yaml"), "-o", "json").stdout)["valid"] == (done.returncode == 0)
+    return done
+
+
+def test_config_check(run, lonely, tmp_path):
+    """The node's file, its tables, their plugins' options, tokens and certificate: all in one run."""
+    node = lonely.nodes[0].dir
+    text = (node / "ringfort.yaml").read_text()
+    assert "good" in check(run, node).stdout
+    (tmp_path / "tables.d").mkdir()
+    for name, content in (("a", "version: 1\ntable: a\nconflict: {plugin: conflict-lww, options: {x: 1}}\n"),
+                          ("b", "version: 1\ntable: b\nplacement: {plugin: placement-nowhere}\n"),
+                          ("c", "version: 1\ntable: c\nttl: soon\n")):
+        (tmp_path / f"tables.d/{name}.yaml").write_text(content)
+    (tmp_path / "tokens.yaml").write_text("tokens: [{id: a}]\n")
+    make_cert(lonely.dir, "ringfort://dev/node/n9", tmp_path / "node")
+    text = text.replace("../tables.d", "tables.d").replace("../tokens.yaml", "tokens.yaml").replace("../ca.crt", f"{lonely.dir}/ca.crt")
+    (tmp_path / "ringfort.yaml").write_text(text)
+    bad = check(run, tmp_path)
+    assert bad.returncode == 2
+    for expected in ("a.yaml:3:44: error: conflict-lww has no option 'x'", "b.yaml:3:12: error: placement.plugin: cannot open",
+                     "c.yaml:3:6: error: ttl: expected a number with a unit", "tokens.yaml:1:10: error: sha256 must be",
+                     "is for node 'n9' of cluster 'dev', this is node 'n1'", "5 problems"):
+        assert expected in bad.stderr, bad.stderr
+    assert run("config", "check", str(tmp_path / "absent.yaml")).returncode == 2
+
+
+def test_dev_conveniences(run, lonely):
+    cert, key = run("dev", "cert", "role", "app").stdout.split()
+    shown = subprocess.run(["openssl", "x509", "-in", cert, "-noout", "-ext", "subjectAltName"], capture_output=True, text=True)
+    assert "URI:ringfort://dev/role/app" in shown.stdout
+    assert pathlib.Path(key).stat().st_mode & 0o077 == 0
+    assert f"export RINGFORT_URL={lonely.nodes[0].url}" in run("dev", "env").stdout
+    assert run("dev", "kill", "n7").returncode == 2
+    assert run("dev", "start", "n1").returncode == 1
+    assert run("dev", "env", RINGFORT_DEV_DIR="/nonexistent").returncode == 2
