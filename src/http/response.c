@@ -86,8 +86,11 @@ void rf_http_write(struct rf_buf *buf, const struct rf_http_response *response)
 static size_t utf8_length(const uint8_t *at, size_t left)
 {
     uint8_t c = at[0];
-    size_t  n = c < 0x80 ? 1 : c >= 0xc2 && c < 0xe0 ? 2 : c >= 0xe0 && c < 0xf0 ? 3
-              : c >= 0xf0 && c < 0xf5 ? 4 : 0;
+    size_t  n = c < 0x80                ? 1
+                : c >= 0xc2 && c < 0xe0 ? 2
+                : c >= 0xe0 && c < 0xf0 ? 3
+                : c >= 0xf0 && c < 0xf5 ? 4
+                                        : 0;
     if (n == 0 || n > left) {
         return 0;
     }
@@ -181,30 +184,15 @@ void rf_base64_encode(struct rf_buf *buf, struct rf_slice bytes)
     }
 }
 
-/* Six bits by ASCII code; 64 for what is no digit. */
-static const uint8_t base64_bits[128] = {
-    64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64,
-    64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64,
-    64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 62, 64, 64, 64, 63,
-    52, 53, 54, 55, 56, 57, 58, 59, 60, 61, 64, 64, 64, 64, 64, 64,
-    64, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14,
-    15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 64, 64, 64, 64, 64,
-    64, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40,
-    41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51, 64, 64, 64, 64, 64,
-};
-
-static uint32_t bits_of(uint8_t c)
+static bool base64_char(uint8_t c)
 {
-    return c < 128 ? base64_bits[c] : 64;
+    return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '+' ||
+           c == '/';
 }
 
-/* Not the library's: that trims blanks, takes '=' in the middle and bits left over, so every byte
- * would be looked at twice, at 3.5 µs for 1 KiB; this takes 1 µs. */
 struct rf_result rf_base64_decode(struct rf_slice text, uint8_t *to, size_t *ret_size)
 {
-    size_t   padding = 0;
-    uint32_t wrong = 0;
-    uint8_t *end = to;
+    size_t padding = 0;
     if (text.size == 0) {
         *ret_size = 0;
         return rf_result(RF_OK);
@@ -215,27 +203,22 @@ struct rf_result rf_base64_decode(struct rf_slice text, uint8_t *to, size_t *ret
     while (padding < 2 && text.data[text.size - 1 - padding] == '=') {
         padding++;
     }
-    for (size_t i = 0; i < text.size; i += 4) {
-        const uint8_t *from = text.data + i;
-        size_t         missing = i + 4 == text.size ? padding : 0;
-        uint32_t       a = bits_of(from[0]);
-        uint32_t       b = bits_of(from[1]);
-        uint32_t       c = missing == 2 ? 0 : bits_of(from[2]);
-        uint32_t       d = missing != 0 ? 0 : bits_of(from[3]);
-        uint32_t       three = a << 18 | b << 12 | c << 6 | d;
-        wrong |= a | b | c | d;
-        *end++ = (uint8_t)(three >> 16);
-        *end++ = (uint8_t)(three >> 8);
-        *end++ = (uint8_t)three;
+    /* The library trims blanks and accepts '=' in the middle: check before it. */
+    for (size_t i = 0; i < text.size - padding; i++) {
+        if (!base64_char(text.data[i])) {
+            return rf_result(RF_INVALID_VALUE);
+        }
     }
-    end -= padding;
-    /* Bits after the last byte must be zero: one value, one encoding. */
-    for (size_t i = 0; i < padding; i++) {
-        wrong |= end[i] != 0 ? 64 : 0;
-    }
-    if ((wrong & 64) != 0) {
+    int got = EVP_DecodeBlock(to, text.data, (int)text.size);
+    if (got < 0 || (size_t)got < padding) {
         return rf_result(RF_INVALID_VALUE);
     }
-    *ret_size = (size_t)(end - to);
+    /* Bits after the last byte must be zero: one value, one encoding. */
+    for (size_t i = 0; i < padding; i++) {
+        if (to[(size_t)got - 1 - i] != 0) {
+            return rf_result(RF_INVALID_VALUE);
+        }
+    }
+    *ret_size = (size_t)got - padding;
     return rf_result(RF_OK);
 }
