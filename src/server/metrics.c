@@ -65,6 +65,8 @@ static void put_requests(struct rf_buf *body, const struct rf_worker_stats *stat
            "Writes stamped again because a replica knew a newer version.", shard->restamps);
     simple(body, "ringfort_read_repairs_total", "counter",
            "Stale replicas written to by strong reads.", shard->read_repairs);
+    simple(body, "ringfort_hedged_reads_total", "counter",
+           "Eventual reads that asked a second replica because the first was slow.", shard->hedges);
     simple(body, "ringfort_hints_stored_total", "counter",
            "Rows kept by this node for unreachable replicas.", shard->hints_stored);
 }
