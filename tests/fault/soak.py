@@ -25,7 +25,7 @@ def kill(load, victim, rng, others):
 def pause(load, victim, rng, others):
     freeze(victim)
     try:
-        load.progress(rng.randrange(5, 150), nodes=others)
+        load.progress(rng.randrange(5, 30), nodes=others)
     finally:
         thaw(victim)
 
