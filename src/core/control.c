@@ -258,9 +258,8 @@ void rf_control_beat(struct rf_control *control, struct rf_node_entry *entry, ui
 void rf_control_set_alive(struct rf_control *control, struct rf_node_entry *entry, bool alive)
 {
     entry->alive = alive;
-    struct rf_effect *effect = rf_effect_add(control->out, RF_FX_ALIVE);
-    effect->node = rf_entry_member(entry)->node;
-    effect->as.up = alive;
+    control->n_untold += !entry->untold;
+    entry->untold = true;
     if (alive) {
         rf_handoff_alive(control, entry);
     }
@@ -533,6 +532,35 @@ static void round_if_due(struct rf_control *control)
     rf_detector_round(control);
 }
 
+/* Tells the shards of every new verdict, as far as there is room. */
+static void tell_alive(struct rf_control *control)
+{
+    for (uint32_t i = 0; i < control->n && control->n_untold != 0; i++) {
+        struct rf_node_entry *entry = &control->entries[i];
+        if (!entry->untold) {
+            continue;
+        }
+        if (control->out->n == control->out->max) {
+            return; /* the next step goes on */
+        }
+        struct rf_effect *effect = rf_effect_add(control->out, RF_FX_ALIVE);
+        effect->node = rf_entry_member(entry)->node;
+        effect->as.up = entry->alive;
+        entry->untold = false;
+        control->n_untold--;
+    }
+    rf_assert(control->n_untold == 0);
+}
+
+static uint64_t next_wake_us(const struct rf_control *control)
+{
+    uint64_t handoff_us = control->cluster != 0 ? control->handoff.due_us : UINT64_MAX;
+    if (control->n_untold != 0) {
+        return control->now.mono_us;
+    }
+    return handoff_us < control->next_round_us ? handoff_us : control->next_round_us;
+}
+
 struct rf_result rf_control_step(struct rf_control *control, const struct rf_event *events,
                                  uint32_t n_events, struct rf_effects *ret_effects)
 {
@@ -559,9 +587,8 @@ struct rf_result rf_control_step(struct rf_control *control, const struct rf_eve
     if (control->cluster != 0 && ret_effects->n < ret_effects->max) {
         rf_handoff_run(control);
     }
-    uint64_t handoff_us = control->cluster != 0 ? control->handoff.due_us : UINT64_MAX;
-    ret_effects->wake_at_us =
-        handoff_us < control->next_round_us ? handoff_us : control->next_round_us;
+    tell_alive(control);
+    ret_effects->wake_at_us = next_wake_us(control);
     control->out = NULL;
     return rf_result(ret_effects->consumed < n_events ? RF_MORE : RF_OK);
 }
@@ -600,12 +627,15 @@ void rf_control_check(const struct rf_control *control)
 {
     rf_assert(control->magic == RF_CONTROL_MAGIC);
     uint64_t hash = 0;
+    uint32_t n_untold = 0;
     for (uint32_t i = 0; i < control->n; i++) {
         const struct rf_node_entry *entry = &control->entries[i];
+        n_untold += entry->untold;
         rf_assert(i == 0 || strcmp(rf_entry_member(entry - 1)->name, rf_entry_member(entry)->name) < 0);
         hash += entry->shared->hash;
     }
     rf_assert(hash == control->set_hash);
+    rf_assert(n_untold == control->n_untold);
     rf_assert(control->self == RF_NO_MEMBER ||
               rf_entry_member(&control->entries[control->self])->node ==
                   control->config.self.node);

@@ -234,6 +234,63 @@ static void members_are_limited(void **state)
     cluster->n = 0;
 }
 
+/* A step of node 0 whose effects are counted by the members that they tell alive, and dropped. */
+static uint32_t step_alone(struct cluster *cluster, struct rf_event *event, uint64_t *ret_wake_us)
+{
+    struct rf_effects effects = {.list = cluster->list, .max = RF_EFFECTS_MIN};
+    uint32_t          n_alive = 0;
+    event->now = cluster->now;
+    assert_rc_ok(rf_control_step(cluster->controls[0], event, 1, &effects));
+    for (uint32_t i = 0; i < effects.n; i++) {
+        n_alive += cluster->list[i].kind == RF_FX_ALIVE && cluster->list[i].as.up;
+        if (cluster->list[i].kind == RF_FX_STORE) {
+            rf_blob_drop(cluster->list[i].as.store.row.blob);
+        }
+    }
+    rf_control_check(cluster->controls[0]);
+    *ret_wake_us = effects.wake_at_us;
+    return n_alive;
+}
+
+/* Goal: when a partition heals, one message brings back more members than a step has effects, and
+ * every one of them is told to the shards (S122). Method: 700 dead members, one SYN with moving
+ * heartbeats of all; steps go on as long as the machine wants to be woken at once. */
+static void many_return_at_once(void **state)
+{
+    struct cluster    *cluster = *state;
+    struct rf_control *control = cluster->controls[0];
+    struct rf_buf      body = {0};
+    struct rf_event    tick = {.kind = RF_EV_TICK};
+    uint64_t           wake_us = 0;
+    send_members(cluster, 0, 700, 700);
+    cluster->now.mono_us += 1000000;
+    (void)step_alone(cluster, &tick, &wake_us); /* publishes, has its round */
+    for (uint32_t i = NODES; i < control->n; i++) {
+        control->entries[i].alive = false;
+    }
+    rf_put_u64(&body, rf_control_cluster(control));
+    rf_put_u64(&body, rf_control_set_hash(control));
+    rf_put_varint(&body, 0);
+    rf_put_varint(&body, 100000);
+    for (uint32_t i = 0; i < control->n; i++) {
+        rf_put_varint(&body, 0);
+    }
+    struct rf_event syn = {
+        .kind = RF_EV_MESSAGE,
+        .as.message = {.kind = RF_MSG_GOSSIP_SYN, .link = 1, .from = node_id(1),
+                       .body = rf_buf_slice(&body)}};
+    uint32_t told = step_alone(cluster, &syn, &wake_us);
+    for (uint32_t i = 0; i < 20 && wake_us <= cluster->now.mono_us; i++) {
+        told += step_alone(cluster, &tick, &wake_us);
+    }
+    assert_int_equal(700, told);
+    for (uint32_t i = 0; i < control->n; i++) {
+        assert_true(rf_control_alive(control, i));
+    }
+    rf_buf_fini(&body);
+    cluster->n = 0;
+}
+
 /* Goal: nobody else makes our generations: an entry of ours from the future changes nothing. */
 static void own_generation_is_ours(void **state)
 {
@@ -295,6 +352,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(convergence_is_final, set_up, tear_down),
         cmocka_unit_test_setup_teardown(members_are_limited, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(many_return_at_once, set_up, tear_down),
         cmocka_unit_test_setup_teardown(own_generation_is_ours, set_up, tear_down),
         cmocka_unit_test_setup_teardown(damaged_bodies_do_nothing, set_up, tear_down),
     };
