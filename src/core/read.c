@@ -229,7 +229,9 @@ static bool decided(const struct rf_slot *slot, const struct tally *tally)
     if (!table->read_repair_confirm || slot->needed < table->read_quorum) {
         return true;
     }
-    return tally->holders + slot->needed > slot->n;
+    /* A later default read asks read_quorum replicas, however many this one asked. */
+    uint32_t quorum = slot->needed < table->read_quorum ? slot->needed : table->read_quorum;
+    return tally->holders + quorum > slot->n;
 }
 
 /* Repairs what is stale and answers the client, as far as the answers allow. */

@@ -1,0 +1,222 @@
+/* The coordinator against hand-made answers: what a strong read may tell (D9), what becomes of a
+ * missed write (S37, S40). Five nodes; the key's replicas are three others or include this node. */
+#include "test_util.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "core/shard.h"
+#include "core/shard_private.h"
+
+#define NODES 5u
+#define TABLE 99u
+#define SELF UINT64_C(0x1000)
+
+struct bench {
+    struct rf_shard  *shard;
+    struct rf_view   *view;
+    struct rf_time    now;
+    uint64_t          id;       /* of the request under way: the last that was sent */
+    uint32_t          writes[NODES + 1]; /* WRITE messages and store operations, by node */
+    uint8_t           modes[NODES + 1];  /* enum rf_apply_mode of the last of them */
+    uint32_t          n_hints;           /* messages … */
+    uint64_t          holder;            /* … and to whom the last one went */
+    uint32_t          n_local_hints;
+    uint64_t          hint_tag;
+    uint32_t          n_replies;
+    struct rf_reply   last;
+};
+
+static int32_t choose_first(const struct rf_host *host, const void *options,
+                            const struct rf_candidate *candidates, uint32_t candidate_size,
+                            uint32_t n_candidates, uint32_t n_total, uint32_t n,
+                            uint32_t *ret_chosen)
+{
+    (void)host;
+    (void)options;
+    (void)candidates;
+    (void)candidate_size;
+    (void)n_total;
+    for (uint32_t i = 0; i < n && i < n_candidates; i++) {
+        ret_chosen[i] = i;
+    }
+    return n_candidates < n ? RF_PLUGIN_NEED_MORE : RF_PLUGIN_OK;
+}
+
+static void no_error(const struct rf_host *host, const char *text)
+{
+    (void)host;
+    fail_msg("%s", text);
+}
+
+static const struct rf_placement_ops placement = {
+    .size = sizeof(placement), .choose = choose_first};
+static const struct rf_host host = {
+    .size = sizeof(host), .abi_major = RF_ABI_MAJOR, .abi_minor = RF_ABI_MINOR, .error = no_error};
+
+/* ---- Driving the machine ------------------------------------------------------------------ */
+
+static void take_store(struct bench *bench, const struct rf_store_op *op)
+{
+    if (op->table == TABLE) {
+        bench->id = op->tag;
+        bench->writes[1] += op->kind == RF_STORE_APPLY;
+        bench->modes[1] = (uint8_t)op->mode;
+    } else if (op->table == RF_TABLE_HINTS) {
+        bench->n_local_hints++;
+        bench->hint_tag = op->tag;
+    }
+    rf_blob_drop(op->row.blob);
+}
+
+static void take_effect(struct bench *bench, const struct rf_effect *effect)
+{
+    const struct rf_message *message = &effect->as.message;
+    if (effect->kind == RF_FX_STORE) {
+        take_store(bench, &effect->as.store);
+        return;
+    }
+    if (effect->kind == RF_FX_REPLY) {
+        bench->n_replies++;
+        bench->last = effect->as.reply;
+        rf_blob_drop(effect->as.reply.row.blob);
+        return;
+    }
+    assert_int_equal(RF_FX_SEND, effect->kind);
+    bench->id = message->request_id;
+    if (message->kind == RF_MSG_WRITE) {
+        bench->writes[effect->node >> 12]++;
+        bench->modes[effect->node >> 12] = message->mode;
+    } else if (message->kind == RF_MSG_HINT) {
+        bench->n_hints++;
+        bench->holder = effect->node;
+    }
+    rf_blob_drop(message->row.blob);
+}
+
+static void step(struct bench *bench, struct rf_event event)
+{
+    struct rf_effect  list[RF_EFFECTS_MIN];
+    struct rf_effects effects = {.list = list, .max = RF_EFFECTS_MIN};
+    event.now = bench->now;
+    assert_rc_ok(rf_shard_step(bench->shard, &event, 1, &effects));
+    for (uint32_t i = 0; i < effects.n; i++) {
+        take_effect(bench, &list[i]);
+    }
+    rf_shard_check(bench->shard);
+}
+
+static void client(struct bench *bench, enum rf_client_kind kind, const char *key, uint8_t quorum)
+{
+    struct rf_blob *blob = rf_blob_copy(rf_slice_str(key));
+    step(bench, (struct rf_event){.kind = RF_EV_CLIENT,
+                                  .as.client = {.kind = kind,
+                                                .strong = true,
+                                                .quorum = quorum,
+                                                .table = TABLE,
+                                                .timestamp_ms =
+                                                    kind == RF_CLIENT_PUT ? bench->now.wall_ms : 0,
+                                                .row = {.key = rf_slice(blob->data, blob->size),
+                                                        .blob = blob}}});
+    rf_blob_drop(blob);
+}
+
+static const struct rf_slot *running(const struct bench *bench)
+{
+    return &bench->shard->slots[(bench->id >> 16) & 0xffff];
+}
+
+/* The replica number r of the request under way. */
+static uint64_t replica(const struct bench *bench, uint32_t r)
+{
+    return running(bench)->replicas[r].node;
+}
+
+static void answer(struct bench *bench, uint64_t node, bool write, enum rf_store_status status,
+                   uint64_t hlc)
+{
+    struct rf_row row = {.version = {hlc, hlc == 0 ? 0 : 7}};
+    if (node == SELF) {
+        step(bench, (struct rf_event){.kind = RF_EV_STORED,
+                                      .as.stored = {.kind = write ? RF_STORE_APPLY : RF_STORE_READ,
+                                                    .status = status,
+                                                    .tag = bench->id,
+                                                    .row = row}});
+        return;
+    }
+    step(bench, (struct rf_event){
+                    .kind = RF_EV_MESSAGE,
+                    .as.message = {.kind = write ? RF_MSG_WRITE_ACK : RF_MSG_READ_ACK,
+                                   .status = (uint8_t)status,
+                                   .from = node,
+                                   .request_id = bench->id,
+                                   .row = row}});
+}
+
+static int set_up(void **state)
+{
+    static struct bench bench;
+    struct rf_member    members[NODES] = {0};
+    struct rf_table     table = {.id = TABLE,
+                                 .name = "default",
+                                 .n = 3,
+                                 .write_quorum = 2,
+                                 .read_quorum = 2,
+                                 .read_repair_confirm = true,
+                                 .placement = &placement};
+    struct rf_ring     *ring = NULL;
+    bench = (struct bench){.now = {.mono_us = 1000000, .wall_ms = 1000000}};
+    for (uint32_t i = 0; i < NODES; i++) {
+        members[i] = (struct rf_member){
+            .node = (i + 1) * SELF, .generation = 1, .state = RF_MEMBER_NORMAL, .vnodes = 8};
+        snprintf(members[i].name, sizeof(members[i].name), "n%u", i + 1);
+    }
+    assert_rc_ok(rf_ring_build(members, NODES, 7, &ring));
+    assert_rc_ok(rf_view_build(ring, &table, 1, &host, &bench.view));
+    rf_ring_drop(ring);
+    struct rf_shard_config config = {.node = SELF,
+                                     .max_requests = 4,
+                                     .max_replica_ops = 4,
+                                     .request_timeout_us = 2000000,
+                                     .hint_window_ms = 3600000,
+                                     .max_ahead_ms = 500,
+                                     .rng_seed = 1};
+    assert_rc_ok(rf_shard_new(&config, &bench.shard));
+    step(&bench, (struct rf_event){.kind = RF_EV_VIEW, .as.view = bench.view});
+    *state = &bench;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    struct bench *bench = *state;
+    rf_shard_free(bench->shard);
+    rf_view_drop(bench->view);
+    return 0;
+}
+
+/* ---- Reads -------------------------------------------------------------------------------- */
+
+/* Goal: a larger r= does not tell a version that a default strong read could miss afterwards (D9).
+ * Method: r=3 with one replica newer than two: the answer waits for the first finished repair. */
+static void large_quorum_confirms(void **state)
+{
+    struct bench *bench = *state;
+    client(bench, RF_CLIENT_GET, "key", 3);
+    answer(bench, replica(bench, 0), false, RF_STORE_FOUND, 2);
+    answer(bench, replica(bench, 1), false, RF_STORE_FOUND, 1);
+    answer(bench, replica(bench, 2), false, RF_STORE_FOUND, 1);
+    assert_int_equal(0, bench->n_replies);
+    answer(bench, replica(bench, 1), true, RF_STORE_STORED, 2);
+    assert_int_equal(1, bench->n_replies);
+    assert_int_equal(RF_OK, bench->last.rc);
+    assert_int_equal(2, bench->last.row.version.hlc);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(large_quorum_confirms, set_up, tear_down),
+    };
+    return cmocka_run_group_tests_name("quorum", tests, NULL, NULL);
+}
