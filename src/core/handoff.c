@@ -108,7 +108,7 @@ static void send_item(struct rf_control *control, uint32_t index, uint64_t table
     uint64_t           target = rf_hint_target(&handoff->items[index].hint);
     struct rf_message *message = rf_control_send(control, target, RF_MSG_WRITE, NULL);
     message->request_id = make_id(handoff, index);
-    message->mode = RF_APPLY_MERGE;
+    message->mode = RF_APPLY_REPAIR;
     message->budget_ms = BATCH_TIMEOUT_US / 1000;
     message->table = table;
     message->row = *row;

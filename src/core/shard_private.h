@@ -27,6 +27,7 @@ enum rf_replica_state {
     RF_REPLICA_FETCHING,  /* read: answered with a digest, now asked for the whole row */
     RF_REPLICA_REPAIRING, /* read: answered stale, repair sent */
     RF_REPLICA_REPAIRED,
+    RF_REPLICA_REPAIR_FAILED, /* refused, or its link broke: its answer goes on counting */
 };
 
 /* One replica of one request. */

@@ -153,6 +153,11 @@ static void answer(struct bench *bench, uint64_t node, bool write, enum rf_store
                                    .row = row}});
 }
 
+static void link_event(struct bench *bench, enum rf_event_kind kind, uint64_t node, bool up)
+{
+    step(bench, (struct rf_event){.kind = kind, .as.peer = {.node = node, .up = up}});
+}
+
 static int set_up(void **state)
 {
     static struct bench bench;
@@ -213,10 +218,46 @@ static void large_quorum_confirms(void **state)
     assert_int_equal(2, bench->last.row.version.hlc);
 }
 
+/* Replica 0 is newer than replica 1, which is being repaired; replica 2 is gone. */
+static uint64_t start_repair(struct bench *bench)
+{
+    client(bench, RF_CLIENT_GET, "key", 0);
+    answer(bench, replica(bench, 0), false, RF_STORE_FOUND, 2);
+    link_event(bench, RF_EV_LINK, replica(bench, 2), false);
+    answer(bench, replica(bench, 1), false, RF_STORE_FOUND, 1);
+    assert_int_equal(0, bench->n_replies);
+    uint64_t stale = replica(bench, 1);
+    assert_int_equal(1, bench->writes[stale >> 12]);
+    assert_int_equal(RF_APPLY_REPAIR, bench->modes[stale >> 12]); /* the reserve is for these */
+    return stale;
+}
+
+/* Goal: a repair that is refused, or whose link breaks, takes nothing from the two answers there
+ * are: the winner is not confirmed, which is worth a retry (D9), but the quorum was there. */
+static void refused_repair_still_answered(void **state)
+{
+    struct bench *bench = *state;
+    answer(bench, start_repair(bench), true, RF_STORE_FULL, 0);
+    assert_int_equal(1, bench->n_replies);
+    assert_int_equal(RF_REPLICA_TIMEOUT, bench->last.rc);
+    assert_int_equal(2, bench->last.acked);
+}
+
+static void broken_repair_still_answered(void **state)
+{
+    struct bench *bench = *state;
+    link_event(bench, RF_EV_LINK, start_repair(bench), false);
+    assert_int_equal(1, bench->n_replies);
+    assert_int_equal(RF_REPLICA_TIMEOUT, bench->last.rc);
+    assert_int_equal(2, bench->last.acked);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(large_quorum_confirms, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(refused_repair_still_answered, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(broken_repair_still_answered, set_up, tear_down),
     };
     return cmocka_run_group_tests_name("quorum", tests, NULL, NULL);
 }
