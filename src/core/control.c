@@ -395,6 +395,15 @@ static struct rf_result decode_state(struct rf_control *control, struct rf_slice
     return rf_result(reader.bad ? RF_CORRUPT : RF_OK);
 }
 
+/* Every state goes above the one before, also when the wall clock was set back: the store keeps the
+ * newest version, and the node would wake up in a former cluster. */
+static uint64_t next_state_hlc(struct rf_control *control)
+{
+    uint64_t hlc = rf_hlc_make(control->now.wall_ms, 0);
+    control->state_hlc = hlc > control->state_hlc ? hlc : control->state_hlc + 1;
+    return control->state_hlc;
+}
+
 /* The member set changed: hosts build a new view, and the set goes to disk. */
 static void publish(struct rf_control *control)
 {
@@ -415,7 +424,7 @@ static void publish(struct rf_control *control)
             .tag = RF_CONTROL_SHARD,
             .table = RF_TABLE_META,
             .token = rf_ring_token(0, key),
-            .row = {.version = {rf_hlc_make(control->now.wall_ms, 0) + control->config.self.generation, 1},
+            .row = {.version = {next_state_hlc(control), 1},
                     .key = key,
                     .value = rf_slice(blob->data + key_size, encoded.size),
                     .blob = blob},
@@ -438,6 +447,7 @@ struct rf_result rf_control_new(const struct rf_control_config *config,
     control->magic = RF_CONTROL_MAGIC;
     control->config = *config;
     control->config.state = rf_slice(NULL, 0);
+    control->state_hlc = config->state_hlc;
     control->self = RF_NO_MEMBER;
     control->rng.state = config->rng_seed;
     control->own_pool = config->pool == NULL;

@@ -68,6 +68,7 @@ struct rf_control {
     struct rf_time           now;
     struct rf_rng            rng;
     uint64_t                 cluster;
+    uint64_t                 state_hlc; /* of the state stored last */
     uint64_t                 set_hash; /* equal member sets, equal hash; heartbeats not included */
     struct rf_node_entry    *entries;  /* sorted by name */
     uint32_t                 n, cap;

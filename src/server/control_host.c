@@ -325,6 +325,7 @@ static struct rf_result make_machine(struct rf_control_host *host)
     }
     if (rf_engine_meta(server->engine, "cluster", &state)) {
         control.state = state.value;
+        control.state_hlc = state.version.hlc;
     }
     return rf_control_new(&control, &host->control);
 }

@@ -17,6 +17,7 @@ struct cluster {
     struct { uint32_t to, from; struct rf_blob *frame; } queue[QUEUE_MAX];
     uint32_t           first, n;
     uint32_t           published[NODES];
+    uint64_t           state_hlc[NODES]; /* version of the last state that was stored */
     struct rf_effect   list[RF_EFFECTS_MIN];
 };
 
@@ -71,6 +72,7 @@ static void carry_out(struct cluster *cluster, uint32_t node, struct rf_effect *
         post(cluster, node, (uint32_t)(effect->text[4] - '0'), &effect->as.message);
         break;
     case RF_FX_STORE:
+        cluster->state_hlc[node] = effect->as.store.row.version.hlc;
         rf_blob_drop(effect->as.store.row.blob);
         break;
     case RF_FX_PUBLISH:
@@ -291,6 +293,38 @@ static void many_return_at_once(void **state)
     cluster->n = 0;
 }
 
+/* Goal: a member table that is stored later has the higher version, also when the wall clock was
+ * set back, within a run and across a restart; else the store keeps the older one. */
+static void stored_state_never_goes_back(void **state)
+{
+    struct cluster          *cluster = *state;
+    uint64_t                 before = cluster->state_hlc[0];
+    struct rf_buf            buf = {0};
+    struct rf_event          tick = {.kind = RF_EV_TICK};
+    struct rf_control_config config = config_of(0, 2);
+    struct rf_member         self = *rf_control_member(cluster->controls[0], 0);
+    struct rf_cluster_state  known = {rf_control_cluster(cluster->controls[0]), 1, &self};
+    assert_true(before != 0);
+    cluster->now.wall_ms -= 3600000;
+    send_members(cluster, 0, 1, 1);
+    assert_true(cluster->state_hlc[0] > before);
+    before = cluster->state_hlc[0];
+    rf_cluster_state_encode(&buf, &known);
+    config.state = rf_buf_slice(&buf);
+    config.state_hlc = before;
+    rf_control_free(cluster->controls[0]);
+    assert_rc_ok(rf_control_new(&config, &cluster->controls[0]));
+    rf_buf_fini(&buf);
+    cluster->now.wall_ms -= 3600000;
+    step(cluster, 0, &tick);
+    assert_true(cluster->state_hlc[0] > before);
+    while (cluster->n != 0) {
+        rf_blob_drop(cluster->queue[cluster->first].frame);
+        cluster->first = (cluster->first + 1) % QUEUE_MAX;
+        cluster->n--;
+    }
+}
+
 /* Goal: nobody else makes our generations: an entry of ours from the future changes nothing. */
 static void own_generation_is_ours(void **state)
 {
@@ -353,6 +387,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(convergence_is_final, set_up, tear_down),
         cmocka_unit_test_setup_teardown(members_are_limited, set_up, tear_down),
         cmocka_unit_test_setup_teardown(many_return_at_once, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(stored_state_never_goes_back, set_up, tear_down),
         cmocka_unit_test_setup_teardown(own_generation_is_ours, set_up, tear_down),
         cmocka_unit_test_setup_teardown(damaged_bodies_do_nothing, set_up, tear_down),
     };
