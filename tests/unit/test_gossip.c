@@ -325,6 +325,44 @@ static void stored_state_never_goes_back(void **state)
     }
 }
 
+static void probe_ack(struct cluster *cluster, uint32_t from, uint64_t generation,
+                      uint64_t heartbeat)
+{
+    struct rf_buf body = {0};
+    rf_put_varint(&body, generation);
+    rf_put_varint(&body, heartbeat);
+    struct rf_event event = {.kind = RF_EV_MESSAGE,
+                             .as.message = {.kind = RF_MSG_PROBE_ACK,
+                                            .from = node_id(from),
+                                            .target = node_id(2),
+                                            .body = rf_buf_slice(&body)}};
+    step(cluster, 0, &event);
+    rf_buf_fini(&body);
+}
+
+/* Goal: a late probe answer about a node's former generation does not make its heartbeats of today
+ * unheard; a direct answer of today's generation revives a node that counts as dead (S122, S123). */
+static void probe_answers_have_a_generation(void **state)
+{
+    struct cluster       *cluster = *state;
+    struct rf_node_entry *entry = &cluster->controls[0]->entries[2];
+    uint64_t              generation = rf_entry_member(entry)->generation;
+    uint64_t              heartbeat = entry->heartbeat;
+    entry->alive = false;
+    probe_ack(cluster, 1, generation - 1, 1000000);
+    probe_ack(cluster, 2, generation - 1, 1000000);
+    assert_int_equal(heartbeat, entry->heartbeat);
+    assert_false(entry->alive);
+    probe_ack(cluster, 1, generation, heartbeat); /* somebody else's old knowledge: no news */
+    assert_false(entry->alive);
+    probe_ack(cluster, 2, generation, heartbeat);
+    assert_true(entry->alive);
+    entry->alive = false;
+    probe_ack(cluster, 1, generation, heartbeat + 1);
+    assert_true(entry->alive);
+    assert_int_equal(heartbeat + 1, entry->heartbeat);
+}
+
 /* Goal: nobody else makes our generations: an entry of ours from the future changes nothing. */
 static void own_generation_is_ours(void **state)
 {
@@ -388,6 +426,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(members_are_limited, set_up, tear_down),
         cmocka_unit_test_setup_teardown(many_return_at_once, set_up, tear_down),
         cmocka_unit_test_setup_teardown(stored_state_never_goes_back, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(probe_answers_have_a_generation, set_up, tear_down),
         cmocka_unit_test_setup_teardown(own_generation_is_ours, set_up, tear_down),
         cmocka_unit_test_setup_teardown(damaged_bodies_do_nothing, set_up, tear_down),
     };
