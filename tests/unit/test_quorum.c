@@ -252,12 +252,118 @@ static void broken_repair_still_answered(void **state)
     assert_int_equal(2, bench->last.acked);
 }
 
+/* ---- Hints -------------------------------------------------------------------------------- */
+
+/* A write that one of its replicas, which is dead, has missed; its hint is with a stand-in. */
+static void miss_a_write(struct bench *bench)
+{
+    const struct rf_table *table = rf_view_table_by_id(bench->view, TABLE);
+    const uint16_t        *members = NULL;
+    char                   key[8];
+    bool                   own = false;
+    /* With this node among the replicas, both that may stand in are others. */
+    for (uint32_t k = 0; k < 100 && !own; k++) {
+        snprintf(key, sizeof(key), "k%u", k);
+        members = rf_view_replicas(bench->view, table,
+                                   rf_ring_token(bench->view->ring->seed, rf_slice_str(key)));
+        own = members[0] == 0 || members[1] == 0;
+    }
+    assert_true(own);
+    uint32_t n_hints = bench->n_hints;
+    link_event(bench, RF_EV_ALIVE, bench->view->ring->members[members[2]].node, false);
+    client(bench, RF_CLIENT_PUT, key, 0);
+    uint64_t first = replica(bench, 0);
+    uint64_t second = replica(bench, 1);
+    answer(bench, first, true, RF_STORE_STORED, 9);
+    answer(bench, second, true, RF_STORE_STORED, 9);
+    assert_int_equal(RF_OK, bench->last.rc);
+    assert_int_equal(n_hints + 1, bench->n_hints);
+    assert_int_not_equal(SELF, bench->holder);
+}
+
+static void hint_ack(struct bench *bench, enum rf_store_status status)
+{
+    step(bench, (struct rf_event){.kind = RF_EV_MESSAGE,
+                                  .as.message = {.kind = RF_MSG_HINT_ACK,
+                                                 .status = (uint8_t)status,
+                                                 .from = bench->holder,
+                                                 .request_id = bench->id}});
+}
+
+static void expect_hints_here(struct bench *bench, uint32_t n)
+{
+    assert_int_equal(0, rf_shard_stats(bench->shard).in_flight);
+    assert_int_equal(n, bench->n_local_hints);
+    assert_int_equal(0, rf_shard_stats(bench->shard).hints_stored); /* not before it is durable */
+    for (uint32_t i = 0; i < n; i++) {
+        step(bench, (struct rf_event){.kind = RF_EV_STORED,
+                                      .as.stored = {.kind = RF_STORE_APPLY,
+                                                    .status = RF_STORE_STORED,
+                                                    .tag = bench->hint_tag}});
+    }
+    assert_int_equal(n, rf_shard_stats(bench->shard).hints_stored);
+}
+
+/* Goal: a missed write that was acknowledged is in some node's hints for sure (S40): a stand-in that
+ * says no, says nothing, or goes away leaves the hint to the coordinator. */
+static void stored_hint_ends_the_write(void **state)
+{
+    miss_a_write(*state);
+    assert_int_equal(1, rf_shard_stats(((struct bench *)*state)->shard).in_flight);
+    hint_ack(*state, RF_STORE_STORED);
+    expect_hints_here(*state, 0);
+}
+
+static void refused_hint_stays_here(void **state)
+{
+    miss_a_write(*state);
+    hint_ack(*state, RF_STORE_FAILED);
+    expect_hints_here(*state, 1);
+}
+
+static void unanswered_hint_stays_here(void **state)
+{
+    struct bench *bench = *state;
+    bench->now.mono_us += 1000000;
+    miss_a_write(bench);
+    bench->now.mono_us += 1999999;
+    step(bench, (struct rf_event){.kind = RF_EV_TICK});
+    assert_int_equal(0, bench->n_local_hints);
+    bench->now.mono_us += 1;
+    step(bench, (struct rf_event){.kind = RF_EV_TICK});
+    expect_hints_here(bench, 1);
+}
+
+static void lost_stand_in_leaves_the_hint_here(void **state)
+{
+    struct bench *bench = *state;
+    miss_a_write(bench);
+    link_event(bench, RF_EV_LINK, bench->holder, false);
+    expect_hints_here(bench, 1);
+}
+
+/* Goal: writes that wait for stand-ins never make the table of requests full (S177). */
+static void waiting_hints_make_room(void **state)
+{
+    struct bench *bench = *state;
+    for (uint32_t i = 0; i < 10; i++) {
+        miss_a_write(bench);
+    }
+    assert_int_equal(6, bench->n_local_hints);
+    assert_int_equal(4, rf_shard_stats(bench->shard).in_flight);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(large_quorum_confirms, set_up, tear_down),
         cmocka_unit_test_setup_teardown(refused_repair_still_answered, set_up, tear_down),
         cmocka_unit_test_setup_teardown(broken_repair_still_answered, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(stored_hint_ends_the_write, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(refused_hint_stays_here, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(unanswered_hint_stays_here, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(lost_stand_in_leaves_the_hint_here, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(waiting_hints_make_room, set_up, tear_down),
     };
     return cmocka_run_group_tests_name("quorum", tests, NULL, NULL);
 }
