@@ -62,6 +62,7 @@ struct rf_control_stats {
     uint64_t hints_replayed; /* delivered and removed */
     uint64_t hints_expired;  /* older than the hint window */
     uint64_t hints_failed;   /* attempts that the target did not acknowledge */
+    uint64_t hints_damaged;  /* stored hints that cannot be read: passed over */
 };
 struct rf_control_stats rf_control_stats(const struct rf_control *control);
 

@@ -363,6 +363,77 @@ static void probe_answers_have_a_generation(void **state)
     assert_int_equal(heartbeat + 1, entry->heartbeat);
 }
 
+/* A control machine of its own with two hint partitions; the store operation that its step wants. */
+static struct rf_store_op hint_step(struct rf_control *control, struct rf_time now,
+                                    const struct rf_store_done *done)
+{
+    struct rf_effect   list[RF_EFFECTS_MIN];
+    struct rf_effects  effects = {.list = list, .max = RF_EFFECTS_MIN};
+    struct rf_store_op op = {0};
+    struct rf_event    event = {.kind = RF_EV_TICK, .now = now};
+    if (done != NULL) {
+        event.kind = RF_EV_STORED;
+        event.as.stored = *done;
+    }
+    assert_rc_ok(rf_control_step(control, &event, 1, &effects));
+    for (uint32_t i = 0; i < effects.n; i++) {
+        if (list[i].kind == RF_FX_STORE) {
+            op = list[i].as.store.table == RF_TABLE_HINTS ? list[i].as.store : op;
+            rf_blob_drop(list[i].as.store.row.blob);
+        }
+    }
+    return op;
+}
+
+/* Goal: a stored hint that cannot be read is counted and passed over; the walk comes to its end.
+ * Method: a store that answers every scan with a damaged row at the token asked for + 10; one time
+ * the row does not decode, one time its key has no target. */
+static void damaged_hints_end_the_walk(void **state)
+{
+    struct cluster          *cluster = *state;
+    struct rf_control_config config = config_of(0, 1);
+    struct rf_member         self = config.self;
+    struct rf_cluster_state  known = {4711, 1, &self};
+    struct rf_buf            buf = {0};
+    struct rf_buf            row = {0};
+    struct rf_control       *control = NULL;
+    rf_cluster_state_encode(&buf, &known);
+    config.state = rf_buf_slice(&buf);
+    config.n_partitions = 2;
+    config.hint_interval_us = 1000000;
+    assert_rc_ok(rf_control_new(&config, &control));
+    struct rf_time now = cluster->now;
+    (void)hint_step(control, now, NULL);
+    now.mono_us += 2000000;
+    struct rf_store_op op = hint_step(control, now, NULL);
+    rf_row_encode(&row, &(struct rf_row){.version = {1, 1},
+                                         .expiry_ms = UINT64_MAX,
+                                         .key = rf_slice_str("short")});
+    uint32_t scans = 0;
+    for (; op.kind == RF_STORE_SCAN && scans < 10; scans++) {
+        struct rf_slice       bytes = scans % 2 == 0 ? rf_slice_str("damaged") : rf_buf_slice(&row);
+        struct rf_blob       *blob = rf_blob_copy(bytes);
+        bool                  first = op.token == 0;
+        struct rf_store_done  done = {.kind = RF_STORE_SCAN,
+                                      .status = first ? RF_STORE_FOUND : RF_STORE_ABSENT,
+                                      .tag = op.tag,
+                                      .token = 10,
+                                      .more = first};
+        assert_int_equal(first ? 0 : 11, op.token);
+        done.row = (struct rf_row){.value = rf_slice(blob->data, blob->size), .blob = blob};
+        op = hint_step(control, now, first ? &done : &(struct rf_store_done){
+                                                         .kind = RF_STORE_SCAN,
+                                                         .status = RF_STORE_ABSENT,
+                                                         .tag = done.tag});
+        rf_blob_drop(blob);
+    }
+    assert_int_equal(4, scans); /* two in each partition */
+    assert_int_equal(2, rf_control_stats(control).hints_damaged);
+    rf_control_free(control);
+    rf_buf_fini(&buf);
+    rf_buf_fini(&row);
+}
+
 /* Goal: nobody else makes our generations: an entry of ours from the future changes nothing. */
 static void own_generation_is_ours(void **state)
 {
@@ -427,6 +498,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(many_return_at_once, set_up, tear_down),
         cmocka_unit_test_setup_teardown(stored_state_never_goes_back, set_up, tear_down),
         cmocka_unit_test_setup_teardown(probe_answers_have_a_generation, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(damaged_hints_end_the_walk, set_up, tear_down),
         cmocka_unit_test_setup_teardown(own_generation_is_ours, set_up, tear_down),
         cmocka_unit_test_setup_teardown(damaged_bodies_do_nothing, set_up, tear_down),
     };
