@@ -130,6 +130,17 @@ static void note_segment(struct replay *replay, uint32_t shard, uint64_t segment
     }
 }
 
+static uint64_t number_of(const char *name)
+{
+    uint32_t shard = 0;
+    uint64_t segment = 0;
+    bool     parsed = rf_wal_segment_parse(name, &shard, &segment);
+    rf_assert(parsed);
+    return segment;
+}
+
+/* Keeps the names in the order of their numbers, which is the order of runs: a key may have been
+ * logged by another shard in each, and its older rows must be deleted first. */
 static struct rf_result keep_name(struct rf_engine *engine, const char *name)
 {
     if (engine->n_old_segments == engine->cap_old_segments) {
@@ -141,7 +152,12 @@ static struct rf_result keep_name(struct rf_engine *engine, const char *name)
         engine->old_segments = grown;
         engine->cap_old_segments = cap;
     }
-    snprintf(engine->old_segments[engine->n_old_segments++], RF_WAL_NAME_SIZE, "%s", name);
+    uint32_t at = engine->n_old_segments++;
+    while (at != 0 && number_of(engine->old_segments[at - 1]) > number_of(name)) {
+        memcpy(engine->old_segments[at], engine->old_segments[at - 1], RF_WAL_NAME_SIZE);
+        at--;
+    }
+    snprintf(engine->old_segments[at], RF_WAL_NAME_SIZE, "%s", name);
     return rf_result(RF_OK);
 }
 
@@ -197,8 +213,12 @@ static struct rf_result replay_log(struct rf_engine *engine, struct replay *repl
     if (replay->damaged) {
         RF_TRY(quarantine_all(engine));
     }
+    uint64_t last = 0; /* all shards go on above it, so that numbers follow the order of runs */
+    for (uint32_t s = 0; s < 256; s++) {
+        last = replay->last_segment[s] > last ? replay->last_segment[s] : last;
+    }
     for (uint32_t s = 0; s < config->n_shards; s++) {
-        RF_TRY(rf_wal_new(fs, replay->dir, s, replay->last_segment[s] + 1, replay->last_seq[s] + 1,
+        RF_TRY(rf_wal_new(fs, replay->dir, s, last + 1, replay->last_seq[s] + 1,
                           config->segment_max, &engine->stores[s].wal));
     }
     return rf_result(RF_OK);
