@@ -258,9 +258,8 @@ void rf_control_beat(struct rf_control *control, struct rf_node_entry *entry, ui
 void rf_control_set_alive(struct rf_control *control, struct rf_node_entry *entry, bool alive)
 {
     entry->alive = alive;
-    struct rf_effect *effect = rf_effect_add(control->out, RF_FX_ALIVE);
-    effect->node = rf_entry_member(entry)->node;
-    effect->as.up = alive;
+    control->n_untold += !entry->untold;
+    entry->untold = true;
     if (alive) {
         rf_handoff_alive(control, entry);
     }
@@ -396,6 +395,15 @@ static struct rf_result decode_state(struct rf_control *control, struct rf_slice
     return rf_result(reader.bad ? RF_CORRUPT : RF_OK);
 }
 
+/* Every state goes above the one before, also when the wall clock was set back: the store keeps the
+ * newest version, and the node would wake up in a former cluster. */
+static uint64_t next_state_hlc(struct rf_control *control)
+{
+    uint64_t hlc = rf_hlc_make(control->now.wall_ms, 0);
+    control->state_hlc = hlc > control->state_hlc ? hlc : control->state_hlc + 1;
+    return control->state_hlc;
+}
+
 /* The member set changed: hosts build a new view, and the set goes to disk. */
 static void publish(struct rf_control *control)
 {
@@ -416,7 +424,7 @@ static void publish(struct rf_control *control)
             .tag = RF_CONTROL_SHARD,
             .table = RF_TABLE_META,
             .token = rf_ring_token(0, key),
-            .row = {.version = {rf_hlc_make(control->now.wall_ms, 0) + control->config.self.generation, 1},
+            .row = {.version = {next_state_hlc(control), 1},
                     .key = key,
                     .value = rf_slice(blob->data + key_size, encoded.size),
                     .blob = blob},
@@ -439,6 +447,7 @@ struct rf_result rf_control_new(const struct rf_control_config *config,
     control->magic = RF_CONTROL_MAGIC;
     control->config = *config;
     control->config.state = rf_slice(NULL, 0);
+    control->state_hlc = config->state_hlc;
     control->self = RF_NO_MEMBER;
     control->rng.state = config->rng_seed;
     control->own_pool = config->pool == NULL;
@@ -533,6 +542,35 @@ static void round_if_due(struct rf_control *control)
     rf_detector_round(control);
 }
 
+/* Tells the shards of every new verdict, as far as there is room. */
+static void tell_alive(struct rf_control *control)
+{
+    for (uint32_t i = 0; i < control->n && control->n_untold != 0; i++) {
+        struct rf_node_entry *entry = &control->entries[i];
+        if (!entry->untold) {
+            continue;
+        }
+        if (control->out->n == control->out->max) {
+            return; /* the next step goes on */
+        }
+        struct rf_effect *effect = rf_effect_add(control->out, RF_FX_ALIVE);
+        effect->node = rf_entry_member(entry)->node;
+        effect->as.up = entry->alive;
+        entry->untold = false;
+        control->n_untold--;
+    }
+    rf_assert(control->n_untold == 0);
+}
+
+static uint64_t next_wake_us(const struct rf_control *control)
+{
+    uint64_t handoff_us = control->cluster != 0 ? control->handoff.due_us : UINT64_MAX;
+    if (control->n_untold != 0) {
+        return control->now.mono_us;
+    }
+    return handoff_us < control->next_round_us ? handoff_us : control->next_round_us;
+}
+
 struct rf_result rf_control_step(struct rf_control *control, const struct rf_event *events,
                                  uint32_t n_events, struct rf_effects *ret_effects)
 {
@@ -559,9 +597,8 @@ struct rf_result rf_control_step(struct rf_control *control, const struct rf_eve
     if (control->cluster != 0 && ret_effects->n < ret_effects->max) {
         rf_handoff_run(control);
     }
-    uint64_t handoff_us = control->cluster != 0 ? control->handoff.due_us : UINT64_MAX;
-    ret_effects->wake_at_us =
-        handoff_us < control->next_round_us ? handoff_us : control->next_round_us;
+    tell_alive(control);
+    ret_effects->wake_at_us = next_wake_us(control);
     control->out = NULL;
     return rf_result(ret_effects->consumed < n_events ? RF_MORE : RF_OK);
 }
@@ -600,12 +637,15 @@ void rf_control_check(const struct rf_control *control)
 {
     rf_assert(control->magic == RF_CONTROL_MAGIC);
     uint64_t hash = 0;
+    uint32_t n_untold = 0;
     for (uint32_t i = 0; i < control->n; i++) {
         const struct rf_node_entry *entry = &control->entries[i];
+        n_untold += entry->untold;
         rf_assert(i == 0 || strcmp(rf_entry_member(entry - 1)->name, rf_entry_member(entry)->name) < 0);
         hash += entry->shared->hash;
     }
     rf_assert(hash == control->set_hash);
+    rf_assert(n_untold == control->n_untold);
     rf_assert(control->self == RF_NO_MEMBER ||
               rf_entry_member(&control->entries[control->self])->node ==
                   control->config.self.node);

@@ -32,6 +32,7 @@ struct rf_control_config {
     uint64_t         rng_seed;
     struct rf_member_pool *pool; /* shared with other machines of the thread; NULL: an own one */
     struct rf_slice  state; /* encoded rf_cluster_state of the last run; empty at first start */
+    uint64_t         state_hlc; /* of the stored row that held it; 0: none */
 };
 
 /* Appends the encoding of a cluster state; a full buffer shows in buf->failed. */
@@ -61,6 +62,7 @@ struct rf_control_stats {
     uint64_t hints_replayed; /* delivered and removed */
     uint64_t hints_expired;  /* older than the hint window */
     uint64_t hints_failed;   /* attempts that the target did not acknowledge */
+    uint64_t hints_damaged;  /* stored hints that cannot be read: passed over */
 };
 struct rf_control_stats rf_control_stats(const struct rf_control *control);
 

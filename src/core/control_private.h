@@ -26,6 +26,7 @@ struct rf_node_entry {
     uint64_t         hint_backoff_us; /* of the last failure; 0: none */
     uint8_t          probe; /* enum rf_probe_state */
     bool             alive;
+    bool             untold; /* the shards do not know yet what `alive` says */
 };
 
 #define RF_HANDOFF_WINDOW 16u /* hints under way at a time */
@@ -67,6 +68,7 @@ struct rf_control {
     struct rf_time           now;
     struct rf_rng            rng;
     uint64_t                 cluster;
+    uint64_t                 state_hlc; /* of the state stored last */
     uint64_t                 set_hash; /* equal member sets, equal hash; heartbeats not included */
     struct rf_node_entry    *entries;  /* sorted by name */
     uint32_t                 n, cap;
@@ -81,6 +83,7 @@ struct rf_control {
     uint32_t                 n_recent;
     struct rf_seed_answer    seeds[RF_SEEDS_MAX];
     uint64_t                 next_round_us;
+    uint32_t                 n_untold; /* entries that are marked so */
     bool                     dirty;     /* member set changed: publish and store */
     bool                     publishing; /* dirty when this step began handling it */
     char                     refused[192];
@@ -106,6 +109,8 @@ bool rf_control_merge(struct rf_control *control, const struct rf_member *member
                       uint64_t heartbeat);
 /* A heartbeat of a known node: marks it alive when it moved. */
 void rf_control_beat(struct rf_control *control, struct rf_node_entry *entry, uint64_t heartbeat);
+/* The verdict on a member. The shards hear of it at the end of the step, or of a later one when the
+ * effects are full: one message can bring back all members at once. */
 void rf_control_set_alive(struct rf_control *control, struct rf_node_entry *entry, bool alive);
 /* An empty body buffer for a message of this step; NULL when this step has used them all up. */
 struct rf_buf *rf_control_body(struct rf_control *control);

@@ -62,19 +62,25 @@ void rf_detector_round(struct rf_control *control)
     }
 }
 
-/* An answer says which heartbeat of the target the answering node knows. */
+/* An answer says which heartbeat of the target, in which generation, the answering node knows. One
+ * about a former generation is void: after a restart heartbeats begin again, and a high one from
+ * before would keep the real ones unheard for as long as the node had run. */
 static void on_probe_ack(struct rf_control *control, const struct rf_message *message,
                          struct rf_node_entry *target)
 {
     struct rf_reader reader = rf_reader(message->body);
+    uint64_t         generation = rf_get_varint(&reader);
     uint64_t         heartbeat = rf_get_varint(&reader);
-    if (reader.bad) {
+    if (reader.bad || generation != rf_entry_member(target)->generation) {
         return;
     }
     rf_control_beat(control, target, heartbeat);
-    if (message->from == message->target && target->alive) {
+    if (message->from == message->target && !is_self(control, target)) {
         target->changed_at_us = control->now.mono_us; /* it answers: it lives */
         target->probe = RF_PROBE_NONE;
+        if (!target->alive) {
+            rf_control_set_alive(control, target, true);
+        }
     }
 }
 
@@ -91,6 +97,7 @@ void rf_detector_message(struct rf_control *control, const struct rf_message *me
     }
     struct rf_buf *body = rf_control_body(control);
     if (body != NULL) {
+        rf_put_varint(body, rf_entry_member(target)->generation);
         rf_put_varint(body, target->heartbeat);
         rf_control_answer(control, message, RF_MSG_PROBE_ACK, body)->target = message->target;
     }

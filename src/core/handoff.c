@@ -108,7 +108,7 @@ static void send_item(struct rf_control *control, uint32_t index, uint64_t table
     uint64_t           target = rf_hint_target(&handoff->items[index].hint);
     struct rf_message *message = rf_control_send(control, target, RF_MSG_WRITE, NULL);
     message->request_id = make_id(handoff, index);
-    message->mode = RF_APPLY_MERGE;
+    message->mode = RF_APPLY_REPAIR;
     message->budget_ms = BATCH_TIMEOUT_US / 1000;
     message->table = table;
     message->row = *row;
@@ -146,13 +146,28 @@ static bool can_deliver(struct rf_control *control, uint64_t target)
            entry->hint_retry_us <= control->now.mono_us;
 }
 
-/* Reads the scanned rows up to a full batch or a target that cannot take its hints. Returns whether
- * the walk must go on behind what was read. */
-static bool read_rows(struct rf_control *control, struct rf_slice bytes, bool more)
+/* The scan begins with a hint that cannot be read. Whose it is does not show: the walk goes on behind
+ * the scanned rows. Readable ones among them are not delivered while the damaged one is there. */
+static bool pass_damaged(struct rf_control *control, uint64_t last_token)
 {
     struct rf_handoff *handoff = &control->handoff;
+    uint64_t token = last_token > handoff->token ? last_token : handoff->token;
+    control->stats.hints_damaged++;
+    move_to(handoff, token + 1, NULL);
+    return token != UINT64_MAX;
+}
+
+/* Reads the scanned rows up to a full batch or a target that cannot take its hints. Returns whether
+ * the walk must go on behind what was read. */
+static bool read_rows(struct rf_control *control, const struct rf_store_done *done)
+{
+    struct rf_handoff *handoff = &control->handoff;
+    struct rf_slice    bytes = done->row.value;
     struct rf_row      hint = {0};
-    while (bytes.size != 0 && rf_ok(rf_row_decode(&bytes, &hint))) {
+    for (bool first = true; bytes.size != 0; first = false) {
+        if (!rf_ok(rf_row_decode(&bytes, &hint)) || rf_hint_target(&hint) == 0) {
+            return first ? pass_damaged(control, done->token) && done->more : true;
+        }
         uint64_t token = rf_hint_token(rf_hint_target(&hint));
         if (!can_deliver(control, rf_hint_target(&hint)) &&
             hint.expiry_ms > control->now.wall_ms) {
@@ -167,7 +182,7 @@ static bool read_rows(struct rf_control *control, struct rf_slice bytes, bool mo
             return true;
         }
     }
-    return more;
+    return done->more;
 }
 
 static void end_batch(struct rf_control *control)
@@ -203,7 +218,7 @@ static void scanned(struct rf_control *control, const struct rf_store_done *done
         handoff->rows = rf_blob_take(done->row.blob);
         handoff->began_us = control->now.mono_us;
         handoff->due_us = control->now.mono_us + BATCH_TIMEOUT_US;
-        handoff->more = read_rows(control, done->row.value, done->more);
+        handoff->more = read_rows(control, done);
     }
     if (handoff->n_items == 0) {
         rf_blob_drop(handoff->rows);

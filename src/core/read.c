@@ -67,7 +67,8 @@ static void reply_row(struct rf_shard *shard, struct rf_slot *slot, const struct
 static bool has_answered(const struct rf_replica *replica)
 {
     return replica->state == RF_REPLICA_OK || replica->state == RF_REPLICA_FETCHING ||
-           replica->state == RF_REPLICA_REPAIRING || replica->state == RF_REPLICA_REPAIRED;
+           replica->state == RF_REPLICA_REPAIRING || replica->state == RF_REPLICA_REPAIRED ||
+           replica->state == RF_REPLICA_REPAIR_FAILED;
 }
 
 static uint64_t hash_of(const struct rf_replica *replica)
@@ -170,7 +171,7 @@ static void repair_stale(struct rf_shard *shard, struct rf_slot *slot,
         if (replica->state == RF_REPLICA_OK && !holds(replica, winner)) {
             replica->state = RF_REPLICA_REPAIRING;
             shard->stats.read_repairs++;
-            rf_ask_write(shard, slot, replica, &winner->row, RF_APPLY_MERGE);
+            rf_ask_write(shard, slot, replica, &winner->row, RF_APPLY_REPAIR);
         }
     }
 }
@@ -229,7 +230,9 @@ static bool decided(const struct rf_slot *slot, const struct tally *tally)
     if (!table->read_repair_confirm || slot->needed < table->read_quorum) {
         return true;
     }
-    return tally->holders + slot->needed > slot->n;
+    /* A later default read asks read_quorum replicas, however many this one asked. */
+    uint32_t quorum = slot->needed < table->read_quorum ? slot->needed : table->read_quorum;
+    return tally->holders + quorum > slot->n;
 }
 
 /* Repairs what is stale and answers the client, as far as the answers allow. */
@@ -340,14 +343,15 @@ void rf_read_repaired(struct rf_shard *shard, struct rf_slot *slot, struct rf_re
     if (replica->state != RF_REPLICA_REPAIRING) {
         return;
     }
-    replica->state = status == RF_STORE_STORED ? RF_REPLICA_REPAIRED : RF_REPLICA_FAILED;
+    replica->state = status == RF_STORE_STORED ? RF_REPLICA_REPAIRED : RF_REPLICA_REPAIR_FAILED;
     evaluate(shard, slot);
 }
 
 void rf_read_broken(struct rf_shard *shard, struct rf_slot *slot, struct rf_replica *replica)
 {
     rf_peer_answered(shard, replica, false);
-    replica->state = RF_REPLICA_FAILED;
+    replica->state = replica->state == RF_REPLICA_REPAIRING ? RF_REPLICA_REPAIR_FAILED
+                                                            : RF_REPLICA_FAILED;
     if (is_strong(slot)) {
         evaluate(shard, slot);
     } else {

@@ -62,14 +62,20 @@ static struct rf_service *take_service(struct rf_shard *shard, const struct rf_m
     return service;
 }
 
+static enum rf_apply_mode apply_mode(uint8_t mode)
+{
+    return mode == RF_APPLY_REFUSE_IF_NEWER ? RF_APPLY_REFUSE_IF_NEWER
+           : mode == RF_APPLY_REPAIR        ? RF_APPLY_REPAIR
+                                            : RF_APPLY_MERGE;
+}
+
 /* The store operation that a request means. False: no memory for a hint. */
 static bool make_op(struct rf_shard *shard, const struct rf_message *message,
                     struct rf_store_op *ret_op)
 {
     *ret_op = (struct rf_store_op){
         .kind = message->kind == RF_MSG_READ ? RF_STORE_READ : RF_STORE_APPLY,
-        .mode = message->mode == RF_APPLY_REFUSE_IF_NEWER ? RF_APPLY_REFUSE_IF_NEWER
-                                                          : RF_APPLY_MERGE,
+        .mode = apply_mode(message->mode),
         .table = message->table,
         .row = message->row,
     };

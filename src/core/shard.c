@@ -208,7 +208,13 @@ static void give_up_oldest_late(struct rf_shard *shard)
 {
     if (shard->late_first != RF_NO_SLOT) {
         shard->stats.given_up++;
-        time_out(shard, &shard->slots[shard->late_first]);
+        struct rf_slot *slot = &shard->slots[shard->late_first];
+        if (slot->op.kind == RF_CLIENT_GET) {
+            rf_read_timeout(shard, slot);
+        } else {
+            rf_write_give_up(shard, slot);
+        }
+        rf_assert(shard->free_slot != RF_NO_SLOT);
     }
 }
 
@@ -234,6 +240,15 @@ static struct rf_slot *slot_acquire(struct rf_shard *shard)
     list_append(shard, slot);
     shard->stats.in_flight++;
     return slot;
+}
+
+/* The list stays in order: nobody has a later deadline than one that is made now. */
+void rf_slot_extend(struct rf_shard *shard, struct rf_slot *slot)
+{
+    rf_assert(slot->state == RF_SLOT_ANSWERED);
+    list_remove(shard, slot);
+    slot->deadline_us = shard->now.mono_us + shard->config.request_timeout_us;
+    list_append(shard, slot);
 }
 
 void rf_slot_release(struct rf_shard *shard, struct rf_slot *slot)
@@ -424,7 +439,6 @@ void rf_send_hint(struct rf_shard *shard, struct rf_slot *slot, uint64_t holder,
     if (!rf_ok(rf_hint_make(target, slot->table->id, &slot->op.row, expiry_ms, &hint))) {
         return;
     }
-    shard->stats.hints_stored++;
     struct rf_store_op *op = store_op(shard, slot, RF_STORE_APPLY);
     op->mode = RF_APPLY_MERGE;
     op->tag = HINT_TAG(shard->config.shard);
@@ -471,6 +485,16 @@ static void take_view(struct rf_shard *shard, struct rf_view *view)
     rf_view_drop(old);
 }
 
+static bool is_hint_holder(const struct rf_slot *slot, uint64_t node)
+{
+    for (uint32_t r = 0; r < slot->n; r++) {
+        if (slot->replicas[r].state == RF_REPLICA_HINTING && slot->replicas[r].holder == node) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* Requests in flight that wait for this node's answer must not wait for their timeout. False:
  * effects are full, call again. */
 static bool link_broke(struct rf_shard *shard, uint64_t node)
@@ -480,16 +504,19 @@ static bool link_broke(struct rf_shard *shard, uint64_t node)
         struct rf_slot    *slot = &shard->slots[i];
         struct rf_replica *replica = rf_slot_replica(slot, node);
         next = slot->next;
+        bool keeps_hint = is_hint_holder(slot, node);
         bool waits = replica != NULL && (replica->state == RF_REPLICA_ASKED ||
                                          replica->state == RF_REPLICA_FETCHING ||
                                          replica->state == RF_REPLICA_REPAIRING);
-        if (!waits || slot->state == RF_SLOT_WAIT_CLOCK) {
+        if (!(waits || keeps_hint) || slot->state == RF_SLOT_WAIT_CLOCK) {
             continue;
         }
         if (shard->out->max - shard->out->n < EFFECTS_PER_EVENT) {
             return false;
         }
-        if (slot->op.kind == RF_CLIENT_GET) {
+        if (keeps_hint) {
+            rf_write_hinted(shard, slot, node, false);
+        } else if (slot->op.kind == RF_CLIENT_GET) {
             rf_read_broken(shard, slot, replica);
         } else {
             rf_write_broken(shard, slot, replica);
@@ -529,7 +556,11 @@ static void on_message(struct rf_shard *shard, const struct rf_message *message)
     rf_hlc_observe(&shard->clock, message->hlc, shard->now.wall_ms);
     bool write = message->kind == RF_MSG_WRITE_ACK;
     if (message->kind == RF_MSG_HINT_ACK) {
-        return; /* best effort: anti-entropy finds what a lost hint leaves */
+        struct rf_slot *slot = slot_by_id(shard, message->request_id);
+        if (slot != NULL && slot->op.kind != RF_CLIENT_GET) {
+            rf_write_hinted(shard, slot, message->from, message->status == RF_STORE_STORED);
+        }
+        return;
     }
     if (write || message->kind == RF_MSG_READ_ACK) {
         struct rf_answer answer = {
@@ -577,6 +608,7 @@ static bool on_stored(struct rf_shard *shard, const struct rf_store_done *done)
         return true;
     }
     if (done->tag == HINT_TAG(shard->config.shard)) {
+        shard->stats.hints_stored += done->status == RF_STORE_STORED;
         return true;
     }
     if ((done->tag & ID_SERVICE) != 0) {

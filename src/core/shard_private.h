@@ -27,6 +27,8 @@ enum rf_replica_state {
     RF_REPLICA_FETCHING,  /* read: answered with a digest, now asked for the whole row */
     RF_REPLICA_REPAIRING, /* read: answered stale, repair sent */
     RF_REPLICA_REPAIRED,
+    RF_REPLICA_REPAIR_FAILED, /* refused, or its link broke: its answer goes on counting */
+    RF_REPLICA_HINTING, /* write: missed it; a hint is with `holder`, not yet acknowledged */
 };
 
 /* One replica of one request. */
@@ -37,6 +39,7 @@ struct rf_replica {
     bool          refused; /* it is alive and said no: no hint for it */
     bool          digest;     /* reads: row is without its value, … */
     uint64_t      value_hash; /* … which has this hash */
+    uint64_t      holder;     /* HINTING: the stand-in */
     uint64_t      asked_us;   /* reads: when, 0: not waited for */
     struct rf_row row; /* reads: its answer, holds a blob reference */
 };
@@ -145,6 +148,8 @@ void rf_ask_write(struct rf_shard *shard, struct rf_slot *slot, struct rf_replic
                   const struct rf_row *row, enum rf_apply_mode mode);
 /* Sends a row to a stand-in, to be kept for `target`; or keeps it on this node. */
 void rf_send_hint(struct rf_shard *shard, struct rf_slot *slot, uint64_t holder, uint64_t target);
+/* An answered request gets a new deadline. */
+void rf_slot_extend(struct rf_shard *shard, struct rf_slot *slot);
 void rf_ask_read(struct rf_shard *shard, struct rf_slot *slot, struct rf_replica *replica,
                  bool digest);
 
@@ -153,6 +158,10 @@ void rf_write_start(struct rf_shard *shard, struct rf_slot *slot);
 void rf_write_answer(struct rf_shard *shard, struct rf_slot *slot, struct rf_replica *replica,
                      enum rf_store_status status, const struct rf_row *row);
 void rf_write_timeout(struct rf_shard *shard, struct rf_slot *slot);
+/* As at the deadline, but the slot is free afterwards: hints are kept on this node. */
+void rf_write_give_up(struct rf_shard *shard, struct rf_slot *slot);
+/* A stand-in has stored its hint, or (not stored) refused it or is gone. */
+void rf_write_hinted(struct rf_shard *shard, struct rf_slot *slot, uint64_t holder, bool stored);
 void rf_write_broken(struct rf_shard *shard, struct rf_slot *slot, struct rf_replica *replica);
 
 /* --- read.c */

@@ -141,18 +141,77 @@ static uint64_t stand_in(struct rf_shard *shard, struct rf_slot *slot, uint32_t 
     return shard->config.node;
 }
 
+/* The stand-in does not have it for sure: this node keeps the hint. */
+static void hint_here(struct rf_shard *shard, struct rf_slot *slot, struct rf_replica *replica)
+{
+    rf_assert(replica->state == RF_REPLICA_HINTING);
+    replica->state = RF_REPLICA_FAILED;
+    rf_send_hint(shard, slot, shard->config.node, replica->node);
+}
+
+/* Ends the slot, when no stand-in has to answer any more. */
+static void release_if_hinted(struct rf_shard *shard, struct rf_slot *slot)
+{
+    for (uint32_t r = 0; r < slot->n; r++) {
+        if (slot->replicas[r].state == RF_REPLICA_HINTING) {
+            return;
+        }
+    }
+    rf_slot_release(shard, slot);
+}
+
 /* The write is over: whoever did not get it, and did not refuse it, gets it later (S37, S40). A
- * write that no replica acknowledged leaves no hints. */
-static void hint_missing(struct rf_shard *shard, struct rf_slot *slot)
+ * write that no replica acknowledged leaves no hints. The slot waits for the stand-ins until its
+ * new deadline; `here`: this node keeps the hints, and the slot is free. */
+static void hint_missing(struct rf_shard *shard, struct rf_slot *slot, bool here)
 {
     uint32_t n_hints = 0;
+    rf_slot_extend(shard, slot);
     for (uint32_t r = 0; slot->acks != 0 && r < slot->n; r++) {
-        const struct rf_replica *replica = &slot->replicas[r];
+        struct rf_replica *replica = &slot->replicas[r];
         bool got_it = replica->state == RF_REPLICA_OK || replica->state == RF_REPLICA_NEWER;
         if (!got_it && !replica->refused) {
-            rf_send_hint(shard, slot, stand_in(shard, slot, n_hints), replica->node);
+            replica->holder =
+                here ? shard->config.node : stand_in(shard, slot, n_hints);
+            replica->state = replica->holder == shard->config.node ? RF_REPLICA_FAILED
+                                                                   : RF_REPLICA_HINTING;
+            rf_send_hint(shard, slot, replica->holder, replica->node);
             n_hints++;
         }
+    }
+    release_if_hinted(shard, slot);
+}
+
+/* Hints that are out are kept here, too; false when there is none. */
+static bool hint_unacknowledged(struct rf_shard *shard, struct rf_slot *slot)
+{
+    bool any = false;
+    for (uint32_t r = 0; r < slot->n; r++) {
+        if (slot->replicas[r].state == RF_REPLICA_HINTING) {
+            hint_here(shard, slot, &slot->replicas[r]);
+            any = true;
+        }
+    }
+    return any;
+}
+
+void rf_write_hinted(struct rf_shard *shard, struct rf_slot *slot, uint64_t holder, bool stored)
+{
+    bool any = false;
+    for (uint32_t r = 0; r < slot->n; r++) {
+        struct rf_replica *replica = &slot->replicas[r];
+        if (replica->state != RF_REPLICA_HINTING || replica->holder != holder) {
+            continue;
+        }
+        any = true;
+        if (stored) {
+            replica->state = RF_REPLICA_OK;
+        } else {
+            hint_here(shard, slot, replica);
+        }
+    }
+    if (any) {
+        release_if_hinted(shard, slot);
     }
 }
 
@@ -170,8 +229,7 @@ static void finish_if_over(struct rf_shard *shard, struct rf_slot *slot)
     if (slot->state == RF_SLOT_RUNNING) {
         rf_slot_reply(shard, slot, RF_REPLICA_TIMEOUT, NULL);
     }
-    hint_missing(shard, slot);
-    rf_slot_release(shard, slot);
+    hint_missing(shard, slot, false);
 }
 
 void rf_write_answer(struct rf_shard *shard, struct rf_slot *slot, struct rf_replica *replica,
@@ -210,6 +268,19 @@ void rf_write_timeout(struct rf_shard *shard, struct rf_slot *slot)
         shard->stats.timeouts++;
         rf_slot_reply(shard, slot, RF_REPLICA_TIMEOUT, NULL);
     }
-    hint_missing(shard, slot);
-    rf_slot_release(shard, slot);
+    if (hint_unacknowledged(shard, slot)) {
+        rf_slot_release(shard, slot);
+    } else {
+        hint_missing(shard, slot, false);
+    }
+}
+
+void rf_write_give_up(struct rf_shard *shard, struct rf_slot *slot)
+{
+    rf_assert(slot->state == RF_SLOT_ANSWERED);
+    if (hint_unacknowledged(shard, slot)) {
+        rf_slot_release(shard, slot);
+    } else {
+        hint_missing(shard, slot, true);
+    }
 }

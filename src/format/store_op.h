@@ -21,6 +21,7 @@ enum rf_store_kind {
 enum rf_apply_mode {
     RF_APPLY_MERGE,           /* keep the newest, whatever order they arrive in */
     RF_APPLY_REFUSE_IF_NEWER, /* a server-stamped write: answer NEWER when the key has a newer one (D7) */
+    RF_APPLY_REPAIR, /* MERGE of what the cluster acknowledged before: may use the disk's reserve */
 };
 
 enum rf_store_status {

@@ -160,6 +160,7 @@ static void run_machine(struct rf_control_host *host)
     struct rf_control_stats stats = rf_control_stats(host->control);
     atomic_store(&host->hints_replayed, stats.hints_replayed);
     atomic_store(&host->hints_expired, stats.hints_expired);
+    atomic_store(&host->hints_damaged, stats.hints_damaged);
     rf_thread_wake_at(&host->base, effects.wake_at_us);
 }
 
@@ -325,6 +326,7 @@ static struct rf_result make_machine(struct rf_control_host *host)
     }
     if (rf_engine_meta(server->engine, "cluster", &state)) {
         control.state = state.value;
+        control.state_hlc = state.version.hlc;
     }
     return rf_control_new(&control, &host->control);
 }

@@ -21,7 +21,7 @@ struct rf_control_host {
     uint64_t              stop_at_us;
     char                  refused[256]; /* last reason, logged once */
     /* Counters for metrics; read by any thread. */
-    _Atomic uint64_t hints_replayed, hints_expired;
+    _Atomic uint64_t hints_replayed, hints_expired, hints_damaged;
 };
 
 RF_CHECKED struct rf_result rf_control_host_init(struct rf_control_host *host,

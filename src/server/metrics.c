@@ -148,6 +148,8 @@ static void put_cluster(struct rf_buf *body, struct rf_worker *worker)
            "Hints delivered to their targets and removed.", atomic_load(&control->hints_replayed));
     simple(body, "ringfort_hints_expired_total", "counter",
            "Hints that outlived the hint window.", atomic_load(&control->hints_expired));
+    simple(body, "ringfort_hints_damaged_total", "counter",
+           "Times that a stored hint could not be read.", atomic_load(&control->hints_damaged));
     simple(body, "ringfort_clock_off", "gauge",
            "1 when this node's clock is off its peers' and it stamps no writes.",
            atomic_load(&worker->base.server->clock_off));

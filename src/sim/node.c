@@ -387,6 +387,7 @@ static void start_control(struct rf_sim *sim, struct rf_sim_node *node)
     make_member(sim, node, &config.self);
     if (durable_meta(node, "cluster", &state)) {
         config.state = state.value;
+        config.state_hlc = state.version.hlc;
     }
     for (uint32_t i = 0; i < sim->n_nodes && i < RF_SEEDS_MAX; i++) {
         config.seeds[config.n_seeds++] = sim->nodes[i].address;

@@ -7,6 +7,7 @@
 #include "sim/sim_private.h"
 
 #define WARM_UP_US 20000000u
+#define SPLIT_US 25000000u /* detection and three batches of deaths at 128 effects per step */
 #define SAMPLE_US 100000u
 #define LIMIT_US 120000000u /* longer than any of these may take */
 /* What a message costs on the wire besides its frame: TLS 1.3 record 22, TCP and IP headers 52. */
@@ -109,6 +110,42 @@ static void measure_traffic(struct rf_sim *sim, uint32_t seconds,
     result->sent_bytes_per_node_s = total / seconds / sim->n_nodes;
 }
 
+static bool all_alive(const struct rf_sim *sim)
+{
+    for (uint32_t i = 0; i < sim->n_nodes; i++) {
+        if (!all_say(sim, i, says_alive, 1)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Cuts the cluster in half for so long that each half gives up much of the other one, and heals:
+ * now single messages bring back hundreds of members. Returns how long that took. */
+static uint64_t split_and_heal(struct rf_sim *sim)
+{
+    uint32_t n = sim->n_nodes;
+    uint64_t deaths = sim->deaths;
+    sim->blocked = RF_NEW_ARRAY(uint8_t, (size_t)n * n);
+    rf_assert(sim->blocked != NULL);
+    for (uint32_t i = 0; i < n * n; i++) {
+        sim->blocked[i] = (i / n < n / 2) != (i % n < n / 2);
+    }
+    rf_sim_until(sim, sim->now_us + SPLIT_US);
+    if (sim->deaths - deaths < n) {
+        rf_sim_violation(sim, "split: only %u deaths", (unsigned)(sim->deaths - deaths));
+    }
+    memset(sim->blocked, 0, (size_t)n * n);
+    uint64_t healed_us = sim->now_us;
+    while (!all_alive(sim) && !sim->result.violated) {
+        if (sim->now_us - healed_us > LIMIT_US) {
+            rf_sim_violation(sim, "split: not healed after %u s", LIMIT_US / 1000000);
+        }
+        rf_sim_until(sim, sim->now_us + SAMPLE_US);
+    }
+    return sim->now_us - healed_us;
+}
+
 static void run_gossip(struct rf_sim *sim, uint32_t seconds, struct rf_sim_gossip_result *result)
 {
     uint32_t one = sim->n_nodes / 3;
@@ -127,6 +164,7 @@ static void run_gossip(struct rf_sim *sim, uint32_t seconds, struct rf_sim_gossi
     rf_sim_node_start(sim, &sim->nodes[other]);
     result->recover_us = wait_until(sim, other, says_alive, 1, "return");
     result->false_deaths = sim->deaths;
+    result->heal_us = split_and_heal(sim);
     result->control_bytes = rf_control_memory(sim->nodes[0].control);
     result->events = sim->result.events;
     result->simulated_us = sim->now_us;

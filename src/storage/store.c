@@ -188,13 +188,21 @@ struct rf_result rf_store_merge_row(struct rf_store *store, uint64_t table_id, u
     return rf_result(RF_OK);
 }
 
+/* Does the disk's reserve stand in the way? It is kept for deletes, for what was acknowledged before
+ * (repairs, delivered hints) and for the node's own tables: hints, clock ceilings, members. */
+static bool is_refused(const struct rf_store *store, const struct rf_store_op *op)
+{
+    return store->disk_full && (op->row.flags & RF_ROW_TOMBSTONE) == 0 &&
+           op->mode != RF_APPLY_REPAIR && op->table >= RF_TABLE_FIRST_USER;
+}
+
 /* Logs the row and puts it into the memtable. */
 static enum rf_store_status store_row(struct rf_store *store, struct rf_store_table *table,
                                       const struct rf_store_op *op, uint64_t *ret_seq)
 {
     struct rf_wal_record record = {op->table, rf_partition_of(store->engine, op->token), op->token,
                                    op->row};
-    if (store->disk_full && (op->row.flags & RF_ROW_TOMBSTONE) == 0) {
+    if (is_refused(store, op)) {
         return RF_STORE_FULL;
     }
     if (!rf_store_has_room(store)) {

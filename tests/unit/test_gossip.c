@@ -17,6 +17,7 @@ struct cluster {
     struct { uint32_t to, from; struct rf_blob *frame; } queue[QUEUE_MAX];
     uint32_t           first, n;
     uint32_t           published[NODES];
+    uint64_t           state_hlc[NODES]; /* version of the last state that was stored */
     struct rf_effect   list[RF_EFFECTS_MIN];
 };
 
@@ -71,6 +72,7 @@ static void carry_out(struct cluster *cluster, uint32_t node, struct rf_effect *
         post(cluster, node, (uint32_t)(effect->text[4] - '0'), &effect->as.message);
         break;
     case RF_FX_STORE:
+        cluster->state_hlc[node] = effect->as.store.row.version.hlc;
         rf_blob_drop(effect->as.store.row.blob);
         break;
     case RF_FX_PUBLISH:
@@ -234,6 +236,204 @@ static void members_are_limited(void **state)
     cluster->n = 0;
 }
 
+/* A step of node 0 whose effects are counted by the members that they tell alive, and dropped. */
+static uint32_t step_alone(struct cluster *cluster, struct rf_event *event, uint64_t *ret_wake_us)
+{
+    struct rf_effects effects = {.list = cluster->list, .max = RF_EFFECTS_MIN};
+    uint32_t          n_alive = 0;
+    event->now = cluster->now;
+    assert_rc_ok(rf_control_step(cluster->controls[0], event, 1, &effects));
+    for (uint32_t i = 0; i < effects.n; i++) {
+        n_alive += cluster->list[i].kind == RF_FX_ALIVE && cluster->list[i].as.up;
+        if (cluster->list[i].kind == RF_FX_STORE) {
+            rf_blob_drop(cluster->list[i].as.store.row.blob);
+        }
+    }
+    rf_control_check(cluster->controls[0]);
+    *ret_wake_us = effects.wake_at_us;
+    return n_alive;
+}
+
+/* Goal: when a partition heals, one message brings back more members than a step has effects, and
+ * every one of them is told to the shards (S122). Method: 700 dead members, one SYN with moving
+ * heartbeats of all; steps go on as long as the machine wants to be woken at once. */
+static void many_return_at_once(void **state)
+{
+    struct cluster    *cluster = *state;
+    struct rf_control *control = cluster->controls[0];
+    struct rf_buf      body = {0};
+    struct rf_event    tick = {.kind = RF_EV_TICK};
+    uint64_t           wake_us = 0;
+    send_members(cluster, 0, 700, 700);
+    cluster->now.mono_us += 1000000;
+    (void)step_alone(cluster, &tick, &wake_us); /* publishes, has its round */
+    for (uint32_t i = NODES; i < control->n; i++) {
+        control->entries[i].alive = false;
+    }
+    rf_put_u64(&body, rf_control_cluster(control));
+    rf_put_u64(&body, rf_control_set_hash(control));
+    rf_put_varint(&body, 0);
+    rf_put_varint(&body, 100000);
+    for (uint32_t i = 0; i < control->n; i++) {
+        rf_put_varint(&body, 0);
+    }
+    struct rf_event syn = {
+        .kind = RF_EV_MESSAGE,
+        .as.message = {.kind = RF_MSG_GOSSIP_SYN, .link = 1, .from = node_id(1),
+                       .body = rf_buf_slice(&body)}};
+    uint32_t told = step_alone(cluster, &syn, &wake_us);
+    for (uint32_t i = 0; i < 20 && wake_us <= cluster->now.mono_us; i++) {
+        told += step_alone(cluster, &tick, &wake_us);
+    }
+    assert_int_equal(700, told);
+    for (uint32_t i = 0; i < control->n; i++) {
+        assert_true(rf_control_alive(control, i));
+    }
+    rf_buf_fini(&body);
+    cluster->n = 0;
+}
+
+/* Goal: a member table that is stored later has the higher version, also when the wall clock was
+ * set back, within a run and across a restart; else the store keeps the older one. */
+static void stored_state_never_goes_back(void **state)
+{
+    struct cluster          *cluster = *state;
+    uint64_t                 before = cluster->state_hlc[0];
+    struct rf_buf            buf = {0};
+    struct rf_event          tick = {.kind = RF_EV_TICK};
+    struct rf_control_config config = config_of(0, 2);
+    struct rf_member         self = *rf_control_member(cluster->controls[0], 0);
+    struct rf_cluster_state  known = {rf_control_cluster(cluster->controls[0]), 1, &self};
+    assert_true(before != 0);
+    cluster->now.wall_ms -= 3600000;
+    send_members(cluster, 0, 1, 1);
+    assert_true(cluster->state_hlc[0] > before);
+    before = cluster->state_hlc[0];
+    rf_cluster_state_encode(&buf, &known);
+    config.state = rf_buf_slice(&buf);
+    config.state_hlc = before;
+    rf_control_free(cluster->controls[0]);
+    assert_rc_ok(rf_control_new(&config, &cluster->controls[0]));
+    rf_buf_fini(&buf);
+    cluster->now.wall_ms -= 3600000;
+    step(cluster, 0, &tick);
+    assert_true(cluster->state_hlc[0] > before);
+    while (cluster->n != 0) {
+        rf_blob_drop(cluster->queue[cluster->first].frame);
+        cluster->first = (cluster->first + 1) % QUEUE_MAX;
+        cluster->n--;
+    }
+}
+
+static void probe_ack(struct cluster *cluster, uint32_t from, uint64_t generation,
+                      uint64_t heartbeat)
+{
+    struct rf_buf body = {0};
+    rf_put_varint(&body, generation);
+    rf_put_varint(&body, heartbeat);
+    struct rf_event event = {.kind = RF_EV_MESSAGE,
+                             .as.message = {.kind = RF_MSG_PROBE_ACK,
+                                            .from = node_id(from),
+                                            .target = node_id(2),
+                                            .body = rf_buf_slice(&body)}};
+    step(cluster, 0, &event);
+    rf_buf_fini(&body);
+}
+
+/* Goal: a late probe answer about a node's former generation does not make its heartbeats of today
+ * unheard; a direct answer of today's generation revives a node that counts as dead (S122, S123). */
+static void probe_answers_have_a_generation(void **state)
+{
+    struct cluster       *cluster = *state;
+    struct rf_node_entry *entry = &cluster->controls[0]->entries[2];
+    uint64_t              generation = rf_entry_member(entry)->generation;
+    uint64_t              heartbeat = entry->heartbeat;
+    entry->alive = false;
+    probe_ack(cluster, 1, generation - 1, 1000000);
+    probe_ack(cluster, 2, generation - 1, 1000000);
+    assert_int_equal(heartbeat, entry->heartbeat);
+    assert_false(entry->alive);
+    probe_ack(cluster, 1, generation, heartbeat); /* somebody else's old knowledge: no news */
+    assert_false(entry->alive);
+    probe_ack(cluster, 2, generation, heartbeat);
+    assert_true(entry->alive);
+    entry->alive = false;
+    probe_ack(cluster, 1, generation, heartbeat + 1);
+    assert_true(entry->alive);
+    assert_int_equal(heartbeat + 1, entry->heartbeat);
+}
+
+/* A control machine of its own with two hint partitions; the store operation that its step wants. */
+static struct rf_store_op hint_step(struct rf_control *control, struct rf_time now,
+                                    const struct rf_store_done *done)
+{
+    struct rf_effect   list[RF_EFFECTS_MIN];
+    struct rf_effects  effects = {.list = list, .max = RF_EFFECTS_MIN};
+    struct rf_store_op op = {0};
+    struct rf_event    event = {.kind = RF_EV_TICK, .now = now};
+    if (done != NULL) {
+        event.kind = RF_EV_STORED;
+        event.as.stored = *done;
+    }
+    assert_rc_ok(rf_control_step(control, &event, 1, &effects));
+    for (uint32_t i = 0; i < effects.n; i++) {
+        if (list[i].kind == RF_FX_STORE) {
+            op = list[i].as.store.table == RF_TABLE_HINTS ? list[i].as.store : op;
+            rf_blob_drop(list[i].as.store.row.blob);
+        }
+    }
+    return op;
+}
+
+/* Goal: a stored hint that cannot be read is counted and passed over; the walk comes to its end.
+ * Method: a store that answers every scan with a damaged row at the token asked for + 10; one time
+ * the row does not decode, one time its key has no target. */
+static void damaged_hints_end_the_walk(void **state)
+{
+    struct cluster          *cluster = *state;
+    struct rf_control_config config = config_of(0, 1);
+    struct rf_member         self = config.self;
+    struct rf_cluster_state  known = {4711, 1, &self};
+    struct rf_buf            buf = {0};
+    struct rf_buf            row = {0};
+    struct rf_control       *control = NULL;
+    rf_cluster_state_encode(&buf, &known);
+    config.state = rf_buf_slice(&buf);
+    config.n_partitions = 2;
+    config.hint_interval_us = 1000000;
+    assert_rc_ok(rf_control_new(&config, &control));
+    struct rf_time now = cluster->now;
+    (void)hint_step(control, now, NULL);
+    now.mono_us += 2000000;
+    struct rf_store_op op = hint_step(control, now, NULL);
+    rf_row_encode(&row, &(struct rf_row){.version = {1, 1},
+                                         .expiry_ms = UINT64_MAX,
+                                         .key = rf_slice_str("short")});
+    uint32_t scans = 0;
+    for (; op.kind == RF_STORE_SCAN && scans < 10; scans++) {
+        struct rf_slice       bytes = scans % 2 == 0 ? rf_slice_str("damaged") : rf_buf_slice(&row);
+        struct rf_blob       *blob = rf_blob_copy(bytes);
+        bool                  first = op.token == 0;
+        struct rf_store_done  done = {.kind = RF_STORE_SCAN,
+                                      .status = first ? RF_STORE_FOUND : RF_STORE_ABSENT,
+                                      .tag = op.tag,
+                                      .token = 10,
+                                      .more = first};
+        assert_int_equal(first ? 0 : 11, op.token);
+        done.row = (struct rf_row){.value = rf_slice(blob->data, blob->size), .blob = blob};
+        op = hint_step(control, now, first ? &done : &(struct rf_store_done){
+                                                         .kind = RF_STORE_SCAN,
+                                                         .status = RF_STORE_ABSENT,
+                                                         .tag = done.tag});
+        rf_blob_drop(blob);
+    }
+    assert_int_equal(4, scans); /* two in each partition */
+    assert_int_equal(2, rf_control_stats(control).hints_damaged);
+    rf_control_free(control);
+    rf_buf_fini(&buf);
+    rf_buf_fini(&row);
+}
+
 /* Goal: nobody else makes our generations: an entry of ours from the future changes nothing. */
 static void own_generation_is_ours(void **state)
 {
@@ -295,6 +495,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(convergence_is_final, set_up, tear_down),
         cmocka_unit_test_setup_teardown(members_are_limited, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(many_return_at_once, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(stored_state_never_goes_back, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(probe_answers_have_a_generation, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(damaged_hints_end_the_walk, set_up, tear_down),
         cmocka_unit_test_setup_teardown(own_generation_is_ours, set_up, tear_down),
         cmocka_unit_test_setup_teardown(damaged_bodies_do_nothing, set_up, tear_down),
     };

@@ -2,6 +2,7 @@
 #include "store_util.h"
 
 #include "io/fs_posix.h"
+#include "storage/engine_private.h"
 #include "storage/identity.h"
 
 static int make_store(void **state)
@@ -246,6 +247,23 @@ static void failed_sync_is_final(void **state)
     assert_value(rf_engine_store(fixture->engine, 0), "before", "v");
 }
 
+/* Goal: the reserve of a full disk is there for what the cluster has acknowledged already and for
+ * the node's own tables; a new value, also a client-stamped one, is refused. */
+static void reserve_is_for_repairs(void **state)
+{
+    struct store_fixture *fixture = *state;
+    struct rf_store      *store = rf_engine_store(fixture->engine, 0);
+    struct rf_row         row = row_of("key", 1, "v");
+    store->disk_full = true;
+    assert_int_equal(RF_STORE_FULL, apply_row(store, TEST_TABLE, &row, RF_APPLY_MERGE));
+    assert_int_equal(RF_STORE_FULL, apply_row(store, TEST_TABLE, &row, RF_APPLY_REFUSE_IF_NEWER));
+    assert_int_equal(RF_STORE_STORED, apply_row(store, RF_TABLE_HINTS, &row, RF_APPLY_MERGE));
+    assert_int_equal(RF_STORE_STORED, apply_row(store, RF_TABLE_META, &row, RF_APPLY_MERGE));
+    assert_int_equal(RF_STORE_STORED, apply_row(store, TEST_TABLE, &row, RF_APPLY_REPAIR));
+    assert_value(store, "key", "v");
+    store->disk_full = false;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -256,6 +274,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(meta_and_lock, make_store, drop_store),
         cmocka_unit_test_setup_teardown(identity_is_checked, make_store, drop_store),
         cmocka_unit_test_setup_teardown(scan_in_pieces, make_store, drop_store),
+        cmocka_unit_test_setup_teardown(reserve_is_for_repairs, make_store, drop_store),
         cmocka_unit_test_setup_teardown(failed_sync_is_final, make_store, drop_store),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "core/shard.h"
+#include "core/shard_private.h"
 
 #define NODES 3u
 #define TABLE 99u
@@ -266,11 +267,53 @@ static void far_ahead_is_refused(void **state)
     assert_true(bench->replies[1].outcome_unknown); /* stored here */
 }
 
+/* Goal: a write that waits for its clock in the second attempt survives the link of a replica that
+ * is still asked: it ends with an answer, no step trips. Method: replica 1 is 400 ms ahead, above
+ * the durable ceiling but not too far; the third one's link breaks while the write waits. */
+static void link_breaks_while_the_clock_waits(void **state)
+{
+    struct bench   *bench = *state;
+    struct rf_event link = {.kind = RF_EV_LINK, .as.peer = {.node = node_id(2), .up = false}};
+    bool            waited = false;
+    bench->frozen[2] = true;
+    bench->stored[1] = (bench->now.wall_ms + 400) << 16;
+    client_put(bench, 0);
+    for (uint32_t i = 0; i < 100; i++) {
+        struct queue *queue = bench->answers.head != bench->answers.tail ? &bench->answers
+                                                                         : &bench->requests;
+        if (queue->head == queue->tail) {
+            break;
+        }
+        uint32_t        to = queue->list[queue->head % QUEUE].to;
+        struct rf_event event = queue->list[queue->head++ % QUEUE].event;
+        if (!waited && bench->shards[0]->slots[0].state == RF_SLOT_WAIT_CLOCK &&
+            bench->shards[0]->slots[0].attempt == 1) {
+            waited = true;
+            step(bench, 0, &link);
+        }
+        if (!bench->frozen[to]) {
+            step(bench, to, &event);
+        }
+        drop_event(&event);
+    }
+    assert_true(waited);
+    assert_int_equal(1, bench->n_replies);
+    assert_int_equal(RF_OK, bench->replies[0].rc);
+    assert_true(bench->replies[0].row.version.hlc > (bench->now.wall_ms + 400) << 16);
+    bench->now.mono_us += 3000000;
+    struct rf_event tick = {.kind = RF_EV_TICK};
+    step(bench, 0, &tick); /* the third replica's answer is given up: a hint */
+    run(bench, 100);
+    assert_int_equal(0, rf_shard_stats(bench->shards[0]).in_flight);
+    assert_int_equal(1, rf_shard_stats(bench->shards[0]).hints_stored);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(two_coordinators_in_step, set_up, tear_down),
         cmocka_unit_test_setup_teardown(slow_clock_writes_above, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(link_breaks_while_the_clock_waits, set_up, tear_down),
         cmocka_unit_test_setup_teardown(far_ahead_is_refused, set_up, tear_down),
     };
     return cmocka_run_group_tests_name("write_race", tests, NULL, NULL);
