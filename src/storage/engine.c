@@ -204,6 +204,18 @@ static struct rf_result replay_log(struct rf_engine *engine, struct replay *repl
     return rf_result(RF_OK);
 }
 
+/* After damage the absence of a cluster's state proves nothing, at later starts neither. */
+static struct rf_result note_doubt(struct rf_engine *engine)
+{
+    const struct rf_recovery *found = &engine->recovery;
+    if (engine->identity.cluster != 0 || engine->identity.unsure ||
+        found->damaged_segments + found->damaged_files + found->quarantined_partitions == 0) {
+        return rf_result(RF_OK);
+    }
+    engine->identity.unsure = true;
+    return rf_identity_write(engine->config.fs, engine->config.dir, &engine->identity);
+}
+
 static struct rf_result recover(struct rf_engine *engine, struct rf_engine_error *error)
 {
     struct replay *replay = RF_NEW(struct replay);
@@ -218,6 +230,9 @@ static struct rf_result recover(struct rf_engine *engine, struct rf_engine_error
                       rf_rc_text(result.rc));
     }
     rf_mem_free(replay);
+    if (rf_ok(result)) {
+        result = note_doubt(engine);
+    }
     atomic_store(&engine->old_gone, engine->n_old_segments == 0);
     if (engine->n_old_segments != 0 && atomic_load(&engine->old_pins) == 0) {
         engine->stores[0].trim_old = true; /* everything is in files already */
@@ -297,6 +312,34 @@ uint64_t rf_engine_node(const struct rf_engine *engine)
 uint64_t rf_engine_generation(const struct rf_engine *engine)
 {
     return engine->identity.generation;
+}
+
+uint64_t rf_engine_cluster(const struct rf_engine *engine)
+{
+    return engine->identity.cluster;
+}
+
+bool rf_engine_cluster_unsure(const struct rf_engine *engine)
+{
+    return engine->identity.unsure;
+}
+
+struct rf_result rf_engine_keep_cluster(struct rf_engine *engine, uint64_t cluster)
+{
+    struct rf_identity identity = engine->identity;
+    rf_assert(cluster != 0);
+    if (identity.cluster == cluster) {
+        return rf_result(RF_OK);
+    }
+    if (identity.cluster != 0) {
+        return rf_result(RF_CONFLICT);
+    }
+    identity.cluster = cluster;
+    identity.unsure = false;
+    RF_TRY(rf_identity_write(engine->config.fs, engine->config.dir, &identity));
+    engine->identity.cluster = cluster; /* the other members are read by other threads */
+    engine->identity.unsure = false;
+    return rf_result(RF_OK);
 }
 
 uint32_t rf_engine_n_partitions(const struct rf_engine *engine)
