@@ -115,7 +115,7 @@ static void replay_record(void *argument, const struct rf_wal_record *record, ui
 
 /* Segments of a shard come in order. Sequences that are missing between two of them were durable
  * (the later one says so) and are lost. */
-static void note_segment(struct replay *replay, uint32_t shard, uint64_t segment,
+static bool note_segment(struct replay *replay, uint32_t shard, uint64_t segment,
                          const struct rf_wal_info *info, bool damaged)
 {
     uint64_t last_seq = replay->last_seq[shard];
@@ -128,20 +128,27 @@ static void note_segment(struct replay *replay, uint32_t shard, uint64_t segment
     if (info->last_seq > last_seq) {
         replay->last_seq[shard] = info->last_seq;
     }
+    if (gap && replay->engine->n_old_segments != 0) { /* the one before ends too early */
+        replay->engine->old_segments[replay->engine->n_old_segments - 1].damaged = true;
+    }
+    return damaged || gap;
 }
 
-static struct rf_result keep_name(struct rf_engine *engine, const char *name)
+static struct rf_result keep_name(struct rf_engine *engine, const char *name, bool damaged)
 {
     if (engine->n_old_segments == engine->cap_old_segments) {
         uint32_t cap = engine->cap_old_segments == 0 ? 16 : engine->cap_old_segments * 2;
-        void    *grown = rf_mem_realloc(engine->old_segments, (size_t)cap * RF_WAL_NAME_SIZE);
+        struct rf_old_segment *grown =
+            rf_mem_realloc(engine->old_segments, sizeof(*grown) * cap);
         if (grown == NULL) {
             return rf_result(RF_NO_MEMORY);
         }
         engine->old_segments = grown;
         engine->cap_old_segments = cap;
     }
-    snprintf(engine->old_segments[engine->n_old_segments++], RF_WAL_NAME_SIZE, "%s", name);
+    struct rf_old_segment *kept = &engine->old_segments[engine->n_old_segments++];
+    snprintf(kept->name, sizeof(kept->name), "%s", name);
+    kept->damaged = damaged;
     return rf_result(RF_OK);
 }
 
@@ -160,13 +167,13 @@ static void replay_segment(void *argument, const char *name)
     struct rf_result read =
         rf_wal_read(engine->config.fs, path, segment, replay_record, replay, &info);
     bool damaged = read.rc == RF_CORRUPT;
-    note_segment(replay, shard, segment, &info, damaged);
+    bool aside = note_segment(replay, shard, segment, &info, damaged);
     atomic_fetch_add(&engine->old_bytes, info.size);
     if (rf_ok(replay->result)) {
         replay->result = damaged ? rf_result(RF_OK) : read;
     }
     if (rf_ok(replay->result)) {
-        replay->result = keep_name(engine, name);
+        replay->result = keep_name(engine, name, aside);
     }
 }
 
@@ -176,7 +183,9 @@ static struct rf_result quarantine_all(struct rf_engine *engine)
 {
     rf_log(RF_LOG_ERROR, "wal_damaged",
            "segments=%llu text=\"the write-ahead log has lost acknowledged writes; this replica does "
-           "not answer for what it may have lost until it is repaired from its peers\"",
+           "not answer for what it may have lost until it is repaired from its peers. Check the disk; "
+           "the damaged segments stay in the directory wal as *.damaged, and can be deleted when the "
+           "replica is repaired\"",
            (unsigned long long)engine->recovery.damaged_segments);
     for (uint32_t p = 0; p < engine->identity.n_partitions; p++) {
         RF_TRY(rf_partition_quarantine(engine, p));

@@ -352,6 +352,35 @@ static void damaged_log(void **state)
     assert_slice(row.value, "v");
 }
 
+static void count_damaged(void *argument, const char *name)
+{
+    unsigned *n = argument;
+    *n += strstr(name, ".damaged") != NULL;
+}
+
+/* Goal: what the log holds behind damage is kept: in the store, and the segment itself as *.damaged,
+ * which is not read again (S31). */
+static void behind_damage(void **state)
+{
+    struct files_fixture *files = *state;
+    struct rf_fs          fs = files->base.config.fs;
+    fill(files, 8, 100, "v");
+    assert_true(rf_disk_flip(files->disk, "/node/wal/000-0000000000000001.wal", 20, 1));
+    reopen(files);
+    assert_int_equal(1, rf_engine_recovery(files->base.engine).damaged_segments);
+    assert_int_equal(7, rf_engine_recovery(files->base.engine).records);
+    for (unsigned i = 1; i <= 2; i++) {
+        unsigned n = 0;
+        put(store_of(files), "more", 200 + i, "v");
+        flush(files, 1);
+        assert_int_equal(0, run_jobs(store_of(files), 1));
+        assert_rc_ok(fs.ops->list(fs.context, "/node/wal", count_damaged, &n));
+        assert_int_equal(1, n);
+        reopen(files);
+        assert_int_equal(0, rf_engine_recovery(files->base.engine).damaged_segments);
+    }
+}
+
 /* Goal: a lost end of a segment that another one follows is damage, not a torn tail (S31). */
 static void missing_between_segments(void **state)
 {
@@ -493,7 +522,7 @@ int main(void)
         TEST(damaged_tail_of_manifest), TEST(damaged_log),
         TEST(missing_between_segments), TEST(full_disk),
         TEST(log_waits_for_space), TEST(reserve),
-        TEST(wrong_plans),
+        TEST(wrong_plans), TEST(behind_damage),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
