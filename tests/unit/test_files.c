@@ -511,6 +511,31 @@ static void wrong_plans(void **state)
     assert_int_equal(4, rf_store_stats(store_of(files)).files);
 }
 
+/* Goal: a plan may name only runs that the plugin was shown, though the part has more files.
+ * Method: 514 files; a plan with an index between the shown number and that of files, and one with as
+ * many inputs as there are files. */
+static void plans_beyond_what_was_shown(void **state)
+{
+    struct files_fixture                *files = *state;
+    static const struct rf_compaction_ops ops = {.size = sizeof(ops), .pick = wrong_pick};
+    for (unsigned i = 0; i < 514; i++) {
+        assert_int_equal(RF_STORE_STORED, put(store_of(files), "k", 100 + i, "v"));
+        flush(files, 1);
+    }
+    assert_int_equal(514, rf_store_stats(store_of(files)).files);
+    for (unsigned kind = 0; kind <= 2; kind += 2) {
+        struct rf_table_policy policy = {.id = TEST_TABLE, .compaction = &ops,
+                                         .compaction_options = &kind};
+        reopen(files);
+        assert_rc_ok(rf_engine_add_table(files->base.engine, &policy));
+        put(store_of(files), "k", 1000 + kind, "v");
+        flush(files, 1);
+        assert_int_equal(0, rf_store_stats(store_of(files)).compactions);
+        assert_int_equal(0, rf_store_stats(store_of(files)).failed_jobs);
+        assert_value(store_of(files), "k", "v");
+    }
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make_files, drop_files)
@@ -523,6 +548,7 @@ int main(void)
         TEST(missing_between_segments), TEST(full_disk),
         TEST(log_waits_for_space), TEST(reserve),
         TEST(wrong_plans), TEST(behind_damage),
+        TEST(plans_beyond_what_was_shown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
