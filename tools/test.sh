@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# All tests, or the named groups: lint unit sim fuzz cluster fault. Exit code 0 only if all passed.
+# All tests, or the named groups: lint unit sim fuzz cluster fault; tsan (the cluster tests under the
+# thread sanitizer, a few minutes) only when it is named. Exit code 0 only if all passed.
 set -uo pipefail
 cd "$(dirname "$(readlink -f "$0")")/.."
 groups=("$@")
@@ -16,9 +17,8 @@ check() { # NAME COMMAND...
 wants() { local g; for g in "${groups[@]}"; do [ "$g" = "$1" ] && return 0; done; return 1; }
 
 if wants lint; then
-    check layers tools/check_layers.py
     build release
-    check purity tools/check_purity.sh
+    check lint ./dev lint
     build clang
     passed=$((passed + 1))
 fi
@@ -26,6 +26,7 @@ if wants unit || wants sim || wants cluster || wants fault; then build dev; fi
 if wants unit; then
     for test in build/dev/bin/test_*; do check "$(basename "$test")" "$test"; done
 fi
+if wants unit; then check abi /usr/bin/python3 -m pytest -q -p no:cacheprovider tests/abi; fi
 if wants sim && [ -x tools/test_sim.sh ]; then check sim tools/test_sim.sh; fi
 if wants fuzz && [ -x tools/test_fuzz.sh ]; then check fuzz tools/test_fuzz.sh; fi
 if wants cluster; then
@@ -33,6 +34,11 @@ if wants cluster; then
 fi
 if wants fault; then
     check fault env RINGFORT_BIN="$PWD/build/dev/bin" /usr/bin/python3 -m pytest -q -p no:cacheprovider tests/fault
+fi
+if wants tsan; then
+    build tsan
+    check tsan env RINGFORT_BIN="$PWD/build/tsan/bin" TSAN_OPTIONS=exitcode=0 /usr/bin/python3 -m pytest -q \
+        -p no:cacheprovider tests/cluster --ignore tests/cluster/test_bench.py
 fi
 printf '\n%d passed, %d failed\n' "$passed" "${#failed[@]}"
 ((${#failed[@]} == 0)) || { printf 'failed: %s\n' "${failed[*]}"; exit 1; }

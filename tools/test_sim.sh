@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
 # The simulator as a test: many short seeds with sanitizers and slow assertions (chaos, hints and calm;
-# 3 to 7 nodes; 1 or 3 shards), equal seeds give equal digests, and 1,200 nodes of gossip.
+# 3 to 7 nodes; 1 or 3 shards), some with the real storage engine under power cuts, equal seeds give equal digests, and 1,200 nodes of gossip.
 # RF_SIM_SEED moves the seeds (default 1), RF_SIM_SEEDS sets their number.
 set -euo pipefail
 cd "$(dirname "$(readlink -f "$0")")/.."
 
 [ -x build/dev/bin/ringfort-sim ] || ./dev build dev
 build/dev/bin/ringfort-sim --seed "${RF_SIM_SEED:-1}" --seeds "${RF_SIM_SEEDS:-240}" --seconds 25
+build/dev/bin/ringfort-sim --seed "${RF_SIM_SEED:-1}" --seeds 24 --seconds 20 --engine
+build/dev/bin/ringfort-sim --seed 200000 --seeds 3 --seconds 10 --twice --engine
 build/dev/bin/ringfort-sim --seed 100000 --seeds 16 --seconds 10 --twice
 ./dev build release
 build/release/bin/ringfort-sim --gossip-only --nodes 1200 --seconds 20 --seed "${RF_SIM_SEED:-1}"

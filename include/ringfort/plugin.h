@@ -151,8 +151,8 @@ struct rf_run {
 };
 
 struct rf_plan {
-    uint32_t size;             /* of this struct */
-    uint32_t n_inputs;         /* 0: nothing to do */
+    uint32_t size;     /* of this struct */
+    uint32_t n_inputs; /* 0: nothing to do */
     uint32_t output_level;
     uint32_t reserved;
     uint64_t output_max_bytes; /* split outputs above this; 0: one file */
@@ -185,9 +185,9 @@ struct rf_plugin_note {
     uint64_t magic;
     uint16_t abi_major;
     uint16_t abi_minor;
-    uint16_t kind;     /* enum rf_kind */
+    uint16_t kind; /* enum rf_kind */
     uint16_t reserved;
-    uint32_t ops_size; /* sizeof the ops table that the entry returns */
+    uint32_t ops_size;    /* sizeof the ops table that the entry returns */
     uint32_t option_size; /* sizeof(struct rf_option) that the plugin was built with */
     char     name[64];
     char     version[32];
@@ -215,7 +215,10 @@ typedef const void *rf_plugin_entry(void);
         char                  owner[12];                                                           \
         struct rf_plugin_note note;                                                                \
     } __attribute__((packed)) rf_plugin_note_ RF_NOTE_SECTION_ = {                                 \
-        sizeof(RF_NOTE_OWNER), sizeof(struct rf_plugin_note), RF_NOTE_PLUGIN, RF_NOTE_OWNER,       \
+        sizeof(RF_NOTE_OWNER),                                                                     \
+        sizeof(struct rf_plugin_note),                                                             \
+        RF_NOTE_PLUGIN,                                                                            \
+        RF_NOTE_OWNER,                                                                             \
         {RF_NOTE_MAGIC, RF_ABI_MAJOR, RF_ABI_MINOR, (kind_), 0, sizeof(ops_),                      \
          sizeof(struct rf_option), name_, version_}};                                              \
     RF_EXPORT_ const void *ringfort_plugin(void);                                                  \
@@ -233,9 +236,12 @@ typedef const void *rf_plugin_entry(void);
         uint32_t         type;                                                                     \
         char             owner[12];                                                                \
         struct rf_option options[n_];                                                              \
-    } __attribute__((packed)) rf_plugin_options_ RF_NOTE_SECTION_ = {                              \
-        sizeof(RF_NOTE_OWNER), sizeof(struct rf_option) * (n_), RF_NOTE_OPTIONS, RF_NOTE_OWNER,    \
-        {__VA_ARGS__}};                                                                            \
+    } __attribute__((packed))                                                                      \
+    rf_plugin_options_ RF_NOTE_SECTION_ = {sizeof(RF_NOTE_OWNER),                                  \
+                                           sizeof(struct rf_option) * (n_),                        \
+                                           RF_NOTE_OPTIONS,                                        \
+                                           RF_NOTE_OWNER,                                          \
+                                           {__VA_ARGS__}};                                         \
     RF_ASSERT_((n_) >= 1 && (n_) <= 64, "1 to 64 options")
 
 #ifdef __cplusplus

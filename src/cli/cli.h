@@ -15,7 +15,7 @@
 /* What every command gets: options that stand anywhere, and its own words. */
 struct rf_cli {
     const char *url, *ca, *token, *table, *dir;
-    bool        strong, json, keep, raw;
+    bool        help, strong, json, keep, raw;
     long        ttl_s, nodes, port, threads;
     char      **words;
     int         n_words;

@@ -133,7 +133,7 @@ static int bring_up(struct rf_cli *cli, struct rf_devcluster *dev)
             return RF_EXIT_FAILED;
         }
     }
-    fprintf(stderr, "%u nodes are ready after %llu ms\n", dev->n_nodes,
+    fprintf(stderr, "%u node%s ready after %llu ms\n", dev->n_nodes, dev->n_nodes == 1 ? " is" : "s are",
             (unsigned long long)((rf_clock_now().mono_us - start_us) / 1000));
     print_env(dev);
     return RF_EXIT_OK;

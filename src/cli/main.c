@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "cli/cli.h"
+#include "config/tree.h"
 
 static void print_help(FILE *to)
 {
@@ -64,8 +65,27 @@ static const struct option options[] = {
     {"version", no_argument, NULL, 'v'},     {NULL, 0, NULL, 0},
 };
 
-/* Returns -1 to go on, else the exit code. */
-static int take_option(struct rf_cli *cli, int option)
+/* @param option ':' when the value is missing, else the option is not known. */
+static int unknown_option(int option, const char *name)
+{
+    const char *names[sizeof(options) / sizeof(options[0])];
+    uint32_t    n = 0;
+    for (const struct option *row = options; row->name != NULL; row++) {
+        names[n++] = row->name;
+    }
+    const char *meant = strncmp(name, "--", 2) == 0 ? rf_did_you_mean(name + 2, names, n) : NULL;
+    if (option == ':') {
+        fprintf(stderr, "ringfort: %s needs a value\n", name);
+    } else if (meant != NULL) {
+        fprintf(stderr, "ringfort: unknown option %s; did you mean --%s?\n", name, meant);
+    } else {
+        fprintf(stderr, "ringfort: unknown option %s; see ringfort --help\n", name);
+    }
+    return RF_EXIT_USAGE;
+}
+
+/* Returns -1 to go on, else the exit code. @param name as it was written, for messages. */
+static int take_option(struct rf_cli *cli, int option, const char *name)
 {
     bool valid = true;
     switch (option) {
@@ -110,16 +130,16 @@ static int take_option(struct rf_cli *cli, int option)
         cli->keep = true;
         break;
     case 'h':
-        print_help(stdout);
-        return RF_EXIT_OK;
+        cli->help = true;
+        break;
     case 'v':
         puts("ringfort " RF_VERSION);
         return RF_EXIT_OK;
     default:
-        return RF_EXIT_USAGE; /* getopt has said why */
+        return unknown_option(option, name);
     }
     if (!valid) {
-        fprintf(stderr, "ringfort: '%s' is not a value for this option\n", optarg);
+        fprintf(stderr, "ringfort: '%s' is not a value for %s; see ringfort --help\n", optarg, name);
         return RF_EXIT_USAGE;
     }
     return -1;
@@ -172,22 +192,34 @@ int main(int argc, char **argv)
         return own->run(&cli);
     }
     int option = 0;
-    while ((option = getopt_long(argc, argv, "o:hv", options, NULL)) != -1) {
-        int code = take_option(&cli, option);
+    opterr = 0; /* we say it ourselves */
+    while ((option = getopt_long(argc, argv, ":o:hv", options, NULL)) != -1) {
+        bool apart = optarg != NULL && argv[optind - 1] == optarg; /* "--ttl 5", not "--ttl=5" */
+        int  code = take_option(&cli, option, argv[optind - (apart ? 2 : 1)]);
         if (code >= 0) {
             return code;
         }
     }
     cli.words = argv + optind;
     cli.n_words = argc - optind;
-    if (cli.n_words == 0 || strcmp(cli.words[0], "help") == 0) {
-        print_help(cli.n_words == 0 ? stderr : stdout);
-        return cli.n_words == 0 ? RF_EXIT_USAGE : RF_EXIT_OK;
+    if (cli.n_words != 0 && strcmp(cli.words[0], "help") == 0) {
+        cli.help = true;
+        cli.words++;
+        cli.n_words--;
+    }
+    if (cli.n_words == 0) {
+        print_help(cli.help ? stdout : stderr);
+        return cli.help ? RF_EXIT_OK : RF_EXIT_USAGE;
     }
     const struct rf_command *command = find_command(&cli);
     if (command == NULL) {
         fprintf(stderr, "ringfort: unknown command '%s'; see ringfort --help\n", cli.words[0]);
         return RF_EXIT_USAGE;
+    }
+    if (cli.help) {
+        printf("usage: ringfort %s %s\n  %s\n\nOptions: ringfort --help\n", command->name,
+               command->words, command->help);
+        return RF_EXIT_OK;
     }
     if (command->min == RF_OWN_OPTIONS) { /* after options that stand anywhere */
         cli.words--;

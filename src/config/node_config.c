@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define AT(field) (uint32_t)offsetof(struct rf_node_config, field)
+#define AT(field) (uint32_t) offsetof(struct rf_node_config, field)
 #define DAY_MS INT64_C(86400000)
 #define GIB (INT64_C(1) << 30)
 
@@ -42,7 +42,8 @@ const struct rf_setting rf_node_settings[] = {
     {"tls.ca", RF_SET_PATH, AT(tls.ca), 1, RF_PATH_MAX, NULL, NULL, true, "CA certificate (PEM)"},
     {"tls.cert", RF_SET_PATH, AT(tls.cert), 1, RF_PATH_MAX, NULL, NULL, true,
      "this node's certificate (PEM), SAN URI ringfort://CLUSTER/node/NAME"},
-    {"tls.key", RF_SET_PATH, AT(tls.key), 1, RF_PATH_MAX, NULL, NULL, true, "its private key (PEM)"},
+    {"tls.key", RF_SET_PATH, AT(tls.key), 1, RF_PATH_MAX, NULL, NULL, true,
+     "its private key (PEM)"},
     {"tls.client_cert", RF_SET_PATH, AT(tls.client_cert), 1, RF_PATH_MAX, "", NULL, true,
      "another certificate for HTTPS"},
     {"tls.client_key", RF_SET_PATH, AT(tls.client_key), 1, RF_PATH_MAX, "", NULL, true,
@@ -61,8 +62,8 @@ const struct rf_setting rf_node_settings[] = {
      "requests coordinated at a time, per thread"},
     {"limits.header_timeout", RF_SET_TIME, AT(limits.header_timeout_ms), 100, 3600000, "10s", NULL,
      true, "how long a TLS handshake, and the head of a request, may take"},
-    {"limits.body_timeout", RF_SET_TIME, AT(limits.body_timeout_ms), 100, 3600000, "60s", NULL, true,
-     "how long the rest of a request may take"},
+    {"limits.body_timeout", RF_SET_TIME, AT(limits.body_timeout_ms), 100, 3600000, "60s", NULL,
+     true, "how long the rest of a request may take"},
     {"limits.idle_timeout", RF_SET_TIME, AT(limits.idle_timeout_ms), 100, DAY_MS, "75s", NULL, true,
      "client connections without a request for so long are closed"},
     {"limits.drain_delay", RF_SET_TIME, AT(limits.drain_delay_ms), 0, 600000, "0", NULL, true,
@@ -92,8 +93,8 @@ const struct rf_setting rf_node_settings[] = {
     {"log.level", RF_SET_CHOICE, AT(log.level), 0, 0, "info", "debug|info|warn|error", true,
      "what is logged"},
     {"log.format", RF_SET_CHOICE, AT(log.format), 0, 0, "logfmt", "logfmt", false, "logfmt"},
-    {"plugins.dir", RF_SET_PATH, AT(plugins.dir), 1, RF_PATH_MAX, "/usr/lib/ringfort/plugins",
-     NULL, false, "directory of plugin files"},
+    {"plugins.dir", RF_SET_PATH, AT(plugins.dir), 1, RF_PATH_MAX, "/usr/lib/ringfort/plugins", NULL,
+     false, "directory of plugin files"},
     {"tables_dir", RF_SET_PATH, AT(tables_dir), 1, RF_PATH_MAX, "tables.d", NULL, false,
      "directory of table files"},
 };
@@ -124,8 +125,7 @@ static void check_together(const struct rf_node_config *config, const struct rf_
         place(problems, document, "cluster", "seeds", "at least one seed is needed");
     }
     if ((config->tls.client_cert[0] == 0) != (config->tls.client_key[0] == 0)) {
-        place(problems, document, "tls", "client_cert",
-              "client_cert and client_key come together");
+        place(problems, document, "tls", "client_cert", "client_cert and client_key come together");
     }
 }
 
@@ -136,8 +136,8 @@ struct rf_result rf_node_config_load(const char *path, struct rf_node_config *re
     uint32_t              before = problems->count;
     struct rf_node_config config = {0};
     if (rf_ok(rf_tree_load(path, &document, problems)) &&
-        rf_ok(rf_schema_apply(rf_node_settings, rf_n_node_settings, &document, &config,
-                              problems))) {
+        rf_ok(
+            rf_schema_apply(rf_node_settings, rf_n_node_settings, &document, &config, problems))) {
         check_together(&config, &document, problems);
     }
     rf_document_free(&document);
@@ -183,7 +183,7 @@ static size_t value_size(const struct rf_setting *row)
 }
 
 void rf_node_config_diff(const struct rf_node_config *before, const struct rf_node_config *after,
-                         void (*changed)(const struct rf_setting *row, void *user), void *user)
+                         void (*changed)(const struct rf_setting *row, void *user), void  *user)
 {
     for (uint32_t i = 0; i < rf_n_node_settings; i++) {
         const struct rf_setting *row = &rf_node_settings[i];

@@ -51,7 +51,7 @@ struct rf_node_config {
         int64_t memtable_total_bytes;
         int64_t wal_max_bytes;
         int64_t partitions;
-        int64_t durability; /* enum rf_durability */
+        int64_t durability;   /* enum rf_durability */
         int64_t disk_reserve; /* hundredths of a percent */
     } storage;
     struct {
@@ -82,7 +82,7 @@ extern const uint32_t          rf_n_node_settings;
 /* Calls `changed` for every row whose value differs; the row's `live` says whether a running server
  * can take it over. */
 void rf_node_config_diff(const struct rf_node_config *before, const struct rf_node_config *after,
-                         void (*changed)(const struct rf_setting *row, void *user), void *user);
+                         void (*changed)(const struct rf_setting *row, void *user), void  *user);
 
 /* Loads and checks the file. Problems go to the list. RF_OK, RF_CONFIG_INVALID. Blocks. */
 RF_CHECKED struct rf_result rf_node_config_load(const char *path, struct rf_node_config *ret_config,

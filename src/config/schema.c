@@ -16,14 +16,16 @@ struct unit {
     int64_t     factor;
 };
 
-static const struct unit size_units[] = {{"TiB", INT64_C(1) << 40}, {"GiB", INT64_C(1) << 30},
-                                         {"MiB", 1 << 20},          {"KiB", 1 << 10},
-                                         {"B", 1},                  {NULL, 0}};
-static const struct unit rate_units[] = {{"GiB/s", INT64_C(1) << 30}, {"MiB/s", 1 << 20},
-                                         {"KiB/s", 1 << 10},          {"B/s", 1},
+static const struct unit size_units[] = {{"TiB", INT64_C(1) << 40},
+                                         {"GiB", INT64_C(1) << 30},
+                                         {"MiB", 1 << 20},
+                                         {"KiB", 1 << 10},
+                                         {"B", 1},
                                          {NULL, 0}};
-static const struct unit time_units[] = {{"ms", 1},       {"s", 1000},      {"m", 60000},
-                                         {"h", 3600000},  {"d", 86400000},  {NULL, 0}};
+static const struct unit rate_units[] = {
+    {"GiB/s", INT64_C(1) << 30}, {"MiB/s", 1 << 20}, {"KiB/s", 1 << 10}, {"B/s", 1}, {NULL, 0}};
+static const struct unit time_units[] = {{"ms", 1},      {"s", 1000},     {"m", 60000},
+                                         {"h", 3600000}, {"d", 86400000}, {NULL, 0}};
 
 static struct rf_result refuse(char why[160], const char *text)
 {
@@ -66,8 +68,10 @@ static struct rf_result parse_unit(const char *text, const struct unit *units, c
             return over ? refuse(why, "the number is too large") : rf_result(RF_OK);
         }
     }
-    snprintf(why, 160, *rest == 0 ? "the unit is missing; write for example %s"
-                                  : "unknown unit; write for example %s", example);
+    snprintf(why, 160,
+             *rest == 0 ? "the unit is missing; write for example %s"
+                        : "unknown unit; write for example %s",
+             example);
     return rf_result(RF_CONFIG_INVALID);
 }
 
@@ -151,7 +155,7 @@ static struct rf_result parse_text(const struct rf_setting *row, const char *tex
     if (text[0] == 0) {
         return refuse(why, "must not be empty");
     }
-    bool relative = row->type == RF_SET_PATH && text[0] != '/' && base_dir[0] != 0;
+    bool   relative = row->type == RF_SET_PATH && text[0] != '/' && base_dir[0] != 0;
     size_t n = strlen(text) + (relative ? strlen(base_dir) + 1 : 0);
     if (n > limit) {
         snprintf(why, 160, "longer than %zu bytes", limit);
@@ -243,7 +247,8 @@ struct rf_result rf_setting_parse(const struct rf_setting *row, const char *text
         return rf_result(RF_OK);
     }
     if (row->type == RF_SET_ADDRESSES || row->type == RF_SET_SUBTREE) {
-        return refuse(ret_why, row->type == RF_SET_ADDRESSES ? "expected a list" : "expected a map");
+        return refuse(ret_why,
+                      row->type == RF_SET_ADDRESSES ? "expected a list" : "expected a map");
     }
     int64_t value = 0;
     RF_TRY(parse_number(row, text, &value, ret_why));
@@ -422,7 +427,8 @@ struct rf_result rf_schema_apply(const struct rf_setting *rows, uint32_t n_rows,
                               .problems = problems};
     const char    *slash = strrchr(document->path, '/');
     snprintf(checker.base_dir, sizeof(checker.base_dir), "%.*s",
-             slash == NULL ? 1 : (int)(slash - document->path), slash == NULL ? "." : document->path);
+             slash == NULL ? 1 : (int)(slash - document->path),
+             slash == NULL ? "." : document->path);
     check_map(&checker, &document->root);
     fill_defaults(&checker);
     return rf_result(problems->count == before ? RF_OK : RF_CONFIG_INVALID);

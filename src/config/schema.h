@@ -6,20 +6,20 @@
 #include "config/tree.h"
 
 enum rf_setting_type {
-    RF_SET_TEXT,     /* char[max + 1] */
-    RF_SET_NAME,     /* char[max + 1]: letters, digits, . _ -; not starting with . or - */
-    RF_SET_PATH,     /* char[max + 1]; relative ones are taken from the file's directory */
-    RF_SET_ADDRESS,  /* char[max + 1]: host:port */
-    RF_SET_INT,      /* int64_t */
-    RF_SET_SIZE,     /* int64_t bytes: 64MiB; B KiB MiB GiB TiB, or 0 */
-    RF_SET_TIME,     /* int64_t milliseconds: 10s; ms s m h d, or 0 */
-    RF_SET_RATE,     /* int64_t bytes per second: 50MiB/s */
-    RF_SET_PERCENT,  /* int64_t hundredths of a percent: 5%, 2.5% */
-    RF_SET_BOOL,     /* bool */
-    RF_SET_CHOICE,   /* int64_t index into choices "a|b|c" */
-    RF_SET_ADDRESSES, /* struct rf_addresses: a list */
-    RF_SET_VERSION,  /* must be 1; stored as int64_t */
-    RF_SET_SUBTREE,  /* const struct rf_tree *: checked by someone else */
+    RF_SET_TEXT,        /* char[max + 1] */
+    RF_SET_NAME,        /* char[max + 1]: letters, digits, . _ -; not starting with . or - */
+    RF_SET_PATH,        /* char[max + 1]; relative ones are taken from the file's directory */
+    RF_SET_ADDRESS,     /* char[max + 1]: host:port */
+    RF_SET_INT,         /* int64_t */
+    RF_SET_SIZE,        /* int64_t bytes: 64MiB; B KiB MiB GiB TiB, or 0 */
+    RF_SET_TIME,        /* int64_t milliseconds: 10s; ms s m h d, or 0 */
+    RF_SET_RATE,        /* int64_t bytes per second: 50MiB/s */
+    RF_SET_PERCENT,     /* int64_t hundredths of a percent: 5%, 2.5% */
+    RF_SET_BOOL,        /* bool */
+    RF_SET_CHOICE,      /* int64_t index into choices "a|b|c" */
+    RF_SET_ADDRESSES,   /* struct rf_addresses: a list */
+    RF_SET_VERSION,     /* must be 1; stored as int64_t */
+    RF_SET_SUBTREE,     /* const struct rf_tree *: checked by someone else */
     RF_SET_NONE_OR_MAP, /* bool: true for the word `none`; a map has rows of its own */
 };
 
@@ -35,11 +35,11 @@ struct rf_addresses {
 struct rf_setting {
     const char          *path; /* dotted: "cluster.dead_after" */
     enum rf_setting_type type;
-    uint32_t             offset; /* in the typed struct */
+    uint32_t             offset;   /* in the typed struct */
     int64_t              min, max; /* numbers: inclusive; text: max length */
-    const char          *def;     /* as it would be written; NULL: required; "": unset */
-    const char          *choices; /* CHOICE: "a|b|c"; other numbers: a word for 0, as "off" */
-    bool                 live; /* takes effect on reload */
+    const char          *def;      /* as it would be written; NULL: required; "": unset */
+    const char          *choices;  /* CHOICE: "a|b|c"; other numbers: a word for 0, as "off" */
+    bool                 live;     /* takes effect on reload */
     const char          *doc;
 };
 

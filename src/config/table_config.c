@@ -2,7 +2,7 @@
 
 #include <stddef.h>
 
-#define AT(field) (uint32_t)offsetof(struct rf_table_config, field)
+#define AT(field) (uint32_t) offsetof(struct rf_table_config, field)
 #define DAY_MS INT64_C(86400000)
 #define GIB (INT64_C(1) << 30)
 

@@ -11,20 +11,20 @@ struct rf_policy_config {
 };
 
 struct rf_table_config {
-    int64_t version;
-    char    table[64];
-    int64_t n, write_quorum, read_quorum;
-    bool    sloppy;
-    bool    weak; /* allows r + w <= n */
-    int64_t read_repair; /* 0 confirm, 1 background */
+    int64_t                 version;
+    char                    table[64];
+    int64_t                 n, write_quorum, read_quorum;
+    bool                    sloppy;
+    bool                    weak;        /* allows r + w <= n */
+    int64_t                 read_repair; /* 0 confirm, 1 background */
     struct rf_policy_config placement, conflict, compaction;
-    int64_t durability;
-    int64_t compression; /* 0 none, 1 lz4 */
-    int64_t ttl_ms, max_ttl_ms;
-    int64_t tombstone_grace_ms;
-    int64_t row_cache_bytes;
-    int64_t bloom_bits_per_key;
-    int64_t default_consistency; /* 0 eventual, 1 strong */
+    int64_t                 durability;
+    int64_t                 compression; /* 0 none, 1 lz4 */
+    int64_t                 ttl_ms, max_ttl_ms;
+    int64_t                 tombstone_grace_ms;
+    int64_t                 row_cache_bytes;
+    int64_t                 bloom_bits_per_key;
+    int64_t                 default_consistency; /* 0 eventual, 1 strong */
 };
 
 extern const struct rf_setting rf_table_settings[];
@@ -32,8 +32,9 @@ extern const uint32_t          rf_n_table_settings;
 
 /* Loads and checks one file. The document holds the option trees: free it after the config's last
  * use, also after a failure. RF_OK, RF_CONFIG_INVALID. Blocks. */
-RF_CHECKED struct rf_result rf_table_config_load(const char *path, struct rf_table_config *ret_config,
-                                                 struct rf_document *ret_document,
-                                                 struct rf_problems *problems);
+RF_CHECKED struct rf_result rf_table_config_load(const char             *path,
+                                                 struct rf_table_config *ret_config,
+                                                 struct rf_document     *ret_document,
+                                                 struct rf_problems     *problems);
 
 #endif

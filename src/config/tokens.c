@@ -48,10 +48,10 @@ static const char *text_of(const struct rf_tree *map, const char *key)
 static void take_token(const struct rf_tree *entry, const struct rf_document *document,
                        struct rf_tokens *tokens, struct rf_problems *problems)
 {
-    const char *id = text_of(entry, "id");
-    const char *hash = text_of(entry, "sha256");
-    const char *role = text_of(entry, "role");
-    const char *expires = text_of(entry, "expires");
+    const char     *id = text_of(entry, "id");
+    const char     *hash = text_of(entry, "sha256");
+    const char     *role = text_of(entry, "role");
+    const char     *expires = text_of(entry, "expires");
     struct rf_token token = {0};
     const char     *problem = NULL;
     if (id == NULL || id[0] == 0 || strlen(id) > 63) {

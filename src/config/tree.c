@@ -146,15 +146,15 @@ static struct rf_tree *add_child(struct rf_tree *parent)
 }
 
 struct builder {
-    yaml_parser_t         parser;
-    struct rf_document   *document;
-    struct rf_problems   *problems;
-    struct rf_tree       *stack[RF_TREE_DEPTH_MAX + 1]; /* open maps and lists */
-    uint32_t              depth;
-    char                 *key; /* of the map entry whose value comes next */
-    uint32_t              key_line, key_column;
-    bool                  root_done;
-    bool                  stop;
+    yaml_parser_t       parser;
+    struct rf_document *document;
+    struct rf_problems *problems;
+    struct rf_tree     *stack[RF_TREE_DEPTH_MAX + 1]; /* open maps and lists */
+    uint32_t            depth;
+    char               *key; /* of the map entry whose value comes next */
+    uint32_t            key_line, key_column;
+    bool                root_done;
+    bool                stop;
 };
 
 static void report(struct builder *builder, yaml_mark_t mark, const char *text)
@@ -300,8 +300,8 @@ static void run_parser(struct builder *builder)
     while (!end && !builder->stop) {
         if (yaml_parser_parse(&builder->parser, &event) == 0) {
             yaml_mark_t mark = builder->parser.problem_mark;
-            const char *text = builder->parser.problem != NULL ? builder->parser.problem
-                                                               : "this is not YAML";
+            const char *text =
+                builder->parser.problem != NULL ? builder->parser.problem : "this is not YAML";
             report(builder, mark, text);
             return;
         }

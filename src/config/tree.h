@@ -20,7 +20,7 @@ struct rf_tree {
     char             *text;         /* scalar; key of a map entry is in the entry's `key` */
     char             *key;          /* this node is the value of that key; NULL in lists */
     uint32_t          key_line, key_column;
-    struct rf_tree   *children;     /* map or list */
+    struct rf_tree   *children; /* map or list */
     uint32_t          n_children;
 };
 
@@ -45,7 +45,7 @@ RF_CHECKED struct rf_result rf_tree_load(const char *path, struct rf_document *r
 RF_CHECKED struct rf_result rf_tree_parse(const char *path, struct rf_slice source,
                                           struct rf_document *ret_document,
                                           struct rf_problems *problems);
-void rf_document_free(struct rf_document *document);
+void                        rf_document_free(struct rf_document *document);
 
 /* The value of a key in a map; NULL when missing. */
 const struct rf_tree *rf_tree_get(const struct rf_tree *map, const char *key);

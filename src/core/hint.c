@@ -1,16 +1,27 @@
 #include "core/hint.h"
 
 #include "base/assert.h"
+#include "base/hash.h"
 #include "format/codec.h"
 #include "ring/ring.h"
 
-#define HEAD RF_ROW_KEY_PREFIX /* bytes before the item key: target, table */
+#define HEAD RF_ROW_KEY_PREFIX /* bytes before the item key: target, table, writer */
 
 uint64_t rf_hint_token(uint64_t target)
 {
     uint8_t bytes[8];
     rf_store_le(bytes, target, sizeof(bytes));
     return rf_ring_token(0, rf_slice(bytes, sizeof(bytes)));
+}
+
+/* Hints of one key replace each other only when their rows are ordered as the items are: those of one
+ * writer. Client-stamped items have no writer: each is told apart by what it is. */
+static uint64_t origin_of(const struct rf_row *row)
+{
+    if (row->version.writer != 0) {
+        return row->version.writer;
+    }
+    return rf_hash64(row->value, row->version.hlc ^ row->flags);
 }
 
 struct rf_result rf_hint_make(uint64_t target, uint64_t table, const struct rf_row *row,
@@ -30,6 +41,7 @@ struct rf_result rf_hint_make(uint64_t target, uint64_t table, const struct rf_r
     }
     rf_store_le(blob->data, target, 8);
     rf_store_le(blob->data + 8, table, 8);
+    rf_store_le(blob->data + 16, origin_of(row), 8);
     memcpy(blob->data + HEAD, row->key.data, row->key.size);
     rf_row_encode_at(blob->data + key_size, row);
     *ret_hint = (struct rf_row){

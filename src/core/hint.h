@@ -1,7 +1,7 @@
 /* Hints: a row kept for a replica that could not be reached (DeCandia et al., Dynamo, 2007, 4.6).
  *
- * One row of RF_TABLE_HINTS in the holder's own store: key = target node, table, item key; value =
- * the encoded item row; version = the item's; expiry = now + hint window; token = hash of the
+ * One row of RF_TABLE_HINTS in the holder's own store: key = target node, table, writer, item
+ * key; value = the encoded item row; version = the item's; expiry = now + hint window; token = hash of the
  * target, so that one target's hints lie together. A delivered hint is removed by a tombstone of
  * the same version, which a newer hint for the key outlives. */
 #ifndef RF_CORE_HINT_H

@@ -299,23 +299,42 @@ static bool fill_replicas(struct rf_shard *shard, struct rf_slot *slot)
     return live >= slot->needed;
 }
 
+void rf_shard_set_clock_off(struct rf_shard *shard, bool off)
+{
+    shard->clock_off = off;
+}
+
+/* Why a request is refused that got no slot. */
+static enum rf_rc refusal(const struct rf_shard *shard, const struct rf_table *table, bool stamps)
+{
+    if (shard->view == NULL) {
+        return RF_STARTING;
+    }
+    if (table == NULL) {
+        return RF_TABLE_NOT_FOUND;
+    }
+    if (table->replicas == NULL) {
+        return RF_QUORUM_UNAVAILABLE;
+    }
+    return shard->clock_off && stamps ? RF_CLOCK_OFFSET : RF_OVERLOADED;
+}
+
 static void start_request(struct rf_shard *shard, const struct rf_client_op *op)
 {
     bool                   read = op->kind == RF_CLIENT_GET;
     const struct rf_table *table =
         shard->view == NULL ? NULL : rf_view_table_by_id(shard->view, op->table);
-    struct rf_slot *slot =
-        table == NULL || table->replicas == NULL ? NULL : slot_acquire(shard);
+    bool            stamps = !read && op->timestamp_ms == 0;
+    bool            refused = table == NULL || table->replicas == NULL ||
+                   (shard->clock_off && stamps);
+    struct rf_slot *slot = refused ? NULL : slot_acquire(shard);
     shard->stats.reads += read;
     shard->stats.writes += op->kind == RF_CLIENT_PUT;
     shard->stats.deletes += op->kind == RF_CLIENT_DELETE;
     if (slot == NULL) {
         struct rf_effect *effect = rf_effect_add(shard->out, RF_FX_REPLY);
         effect->as.reply.client = op->client;
-        effect->as.reply.rc = shard->view == NULL       ? RF_STARTING
-                              : table == NULL           ? RF_TABLE_NOT_FOUND
-                              : table->replicas == NULL ? RF_QUORUM_UNAVAILABLE
-                                                        : RF_OVERLOADED;
+        effect->as.reply.rc = refusal(shard, table, stamps);
         return;
     }
     slot->op = *op;

@@ -40,6 +40,10 @@ void rf_shard_free(struct rf_shard *shard);
 RF_CHECKED struct rf_result rf_shard_step(struct rf_shard *shard, const struct rf_event *events,
                                           uint32_t n_events, struct rf_effects *ret_effects);
 
+/* Is this node's clock off (rf_clock_watch)? Then it stamps no new write (503 clock_offset) but goes on
+ * as a replica, with reads and with client-stamped writes (D7). Thread: owner. */
+void rf_shard_set_clock_off(struct rf_shard *shard, bool off);
+
 /* Equal runs give equal digests. */
 uint64_t rf_shard_digest(const struct rf_shard *shard);
 /* Every invariant; panics when one is broken. */

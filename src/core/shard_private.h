@@ -100,6 +100,7 @@ struct rf_shard {
     uint32_t               magic;
     struct rf_shard_config config;
     struct rf_hlc          clock;
+    bool                   clock_off;   /* no new stamps: the host says that our clock is off */
     bool                   clock_waits; /* some slot may be in WAIT_CLOCK */
     struct rf_rng          rng;
     struct rf_time         now;

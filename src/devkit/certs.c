@@ -14,16 +14,16 @@ static bool add_extension(X509 *certificate, X509 *issuer, int id, const char *v
     X509V3_CTX context;
     X509V3_set_ctx(&context, issuer, certificate, NULL, NULL, 0);
     X509_EXTENSION *extension = X509V3_EXT_conf_nid(NULL, &context, id, value);
-    bool added = extension != NULL && X509_add_ext(certificate, extension, -1) == 1;
+    bool            added = extension != NULL && X509_add_ext(certificate, extension, -1) == 1;
     X509_EXTENSION_free(extension);
     return added;
 }
 
 static X509 *new_certificate(EVP_PKEY *key, const char *common_name)
 {
-    uint8_t  serial[16];
-    X509    *certificate = X509_new();
-    BIGNUM  *number = NULL;
+    uint8_t serial[16];
+    X509   *certificate = X509_new();
+    BIGNUM *number = NULL;
     if (certificate == NULL || RAND_bytes(serial, sizeof(serial)) != 1) {
         X509_free(certificate);
         return NULL;

@@ -107,8 +107,8 @@ static struct rf_result write_node(const struct rf_devcluster *dev, uint32_t nod
              "auth:    {tokens_file: ../tokens.yaml}\n"
              "plugins: {dir: \"%s\"}\n"
              "tables_dir: ../tables.d\n",
-             name, node + 1, dev->n_threads, seeds, dev->base_port + 2 * node, dev->base_port + 2 * node + 1,
-             dev->plugins);
+             name, node + 1, dev->n_threads, seeds, dev->base_port + 2 * node,
+             dev->base_port + 2 * node + 1, dev->plugins);
     path_in(dev, path, "%s/ringfort.yaml", name);
     return write_file(path, 0640, text, why);
 }
@@ -152,8 +152,8 @@ struct rf_result rf_dev_open(struct rf_devcluster *dev)
     unsigned base_port = 0;
     path_in(dev, path, "cluster");
     FILE *file = fopen(path, "re");
-    bool  known = file != NULL && fscanf(file, "%u %u", &n_nodes, &base_port) == 2 &&
-                 n_nodes >= 1 && n_nodes <= RF_DEV_NODES_MAX;
+    bool known = file != NULL && fscanf(file, "%u %u", &n_nodes, &base_port) == 2 && n_nodes >= 1 &&
+                 n_nodes <= RF_DEV_NODES_MAX;
     if (file != NULL) {
         fclose(file);
     }
@@ -195,8 +195,8 @@ int rf_dev_node_number(const struct rf_devcluster *dev, const char *name)
 /* A pid file may be older than a reboot: the process must be a ringfortd. */
 static bool is_server(int pid)
 {
-    char  path[64];
-    char  name[32] = "";
+    char path[64];
+    char name[32] = "";
     snprintf(path, sizeof(path), "/proc/%d/comm", pid);
     FILE *file = fopen(path, "re");
     if (file != NULL) {
@@ -246,7 +246,7 @@ struct rf_result rf_dev_start(const struct rf_devcluster *dev, uint32_t node, ch
     posix_spawnattr_t          attributes;
     path_in(dev, config, "n%u/ringfort.yaml", node + 1);
     path_in(dev, log, "n%u/log", node + 1);
-    char *argv[] = {(char *)(uintptr_t)dev->server, (char *)(uintptr_t)"--config", config, NULL};
+    char *argv[] = {(char *)(uintptr_t)dev->server, (char *)(uintptr_t) "--config", config, NULL};
     posix_spawn_file_actions_init(&actions);
     posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
     posix_spawn_file_actions_addopen(&actions, 1, log, O_WRONLY | O_CREAT | O_APPEND, 0640);

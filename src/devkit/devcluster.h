@@ -29,7 +29,7 @@ RF_CHECKED struct rf_result rf_dev_open(struct rf_devcluster *dev);
 RF_CHECKED struct rf_result rf_dev_start(const struct rf_devcluster *dev, uint32_t node,
                                          char ret_why[256]);
 /* Its pid, 0 when it does not run. */
-int  rf_dev_pid(const struct rf_devcluster *dev, uint32_t node);
+int rf_dev_pid(const struct rf_devcluster *dev, uint32_t node);
 /* Sends a signal and waits until the process is gone. */
 RF_CHECKED struct rf_result rf_dev_signal(const struct rf_devcluster *dev, uint32_t node,
                                           int signal_number);

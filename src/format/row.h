@@ -8,7 +8,7 @@
 #include "base/rc.h"
 
 #define RF_KEY_MAX 2048u                 /* bytes; of clients' keys */
-#define RF_ROW_KEY_PREFIX 16u            /* what a node's own tables put before a client's key */
+#define RF_ROW_KEY_PREFIX 24u            /* what a node's own tables put before a client's key */
 #define RF_ROW_KEY_MAX (RF_KEY_MAX + RF_ROW_KEY_PREFIX) /* the format's bound */
 #define RF_VALUE_MAX (64u * 1024 * 1024) /* bytes; the format's bound, the configured one is lower */
 #define RF_ROW_HEADER 32u                /* bytes before key and value */

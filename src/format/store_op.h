@@ -9,7 +9,7 @@
 
 /* Tables of the node itself, invisible to clients and never replicated. */
 #define RF_TABLE_META 1u  /* clock ceilings, cluster id, members: key = name */
-#define RF_TABLE_HINTS 2u /* key = target node, table, key; value = the encoded row */
+#define RF_TABLE_HINTS 2u /* key = target node, table, writer, key; value = the encoded row */
 #define RF_TABLE_FIRST_USER 16u
 
 enum rf_store_kind {

@@ -27,7 +27,7 @@ struct rf_http_result {
 RF_CHECKED struct rf_result rf_http_client_init(struct rf_http_client *client, const char *url,
                                                 const char *ca, const char *token,
                                                 uint32_t timeout_ms, char ret_why[256]);
-void rf_http_client_fini(struct rf_http_client *client);
+void                        rf_http_client_fini(struct rf_http_client *client);
 
 /* One request. @param body data NULL: none. The result's body is cleared first; the caller frees
  * it. RF_OK whatever the status; RF_IO_ERROR with a sentence when there was no answer. */

@@ -1,6 +1,7 @@
 #include "http/request.h"
 
-#define REQUEST_LINE_MAX (RF_HTTP_TARGET_MAX + 64u) /* bytes of a request line: target, method, version */
+#define REQUEST_LINE_MAX                                                                           \
+    (RF_HTTP_TARGET_MAX + 64u) /* bytes of a request line: target, method, version */
 
 /* ---- Character classes (RFC 9110 5.6.2, RFC 3986) ----------------------------------------- */
 
@@ -89,8 +90,8 @@ static struct rf_result parse_target(struct rf_slice target, struct rf_http_requ
     const uint8_t *mark = memchr(target.data, '?', target.size);
     size_t         path = mark == NULL ? target.size : (size_t)(mark - target.data);
     request->path = rf_slice(target.data, path);
-    request->query = mark == NULL ? rf_slice(target.data + path, 0)
-                                  : rf_slice(mark + 1, target.size - path - 1);
+    request->query =
+        mark == NULL ? rf_slice(target.data + path, 0) : rf_slice(mark + 1, target.size - path - 1);
     return rf_result(RF_OK);
 }
 
@@ -150,8 +151,8 @@ static struct rf_result parse_header_line(struct rf_slice line, struct rf_http_r
     if (request->n_headers == RF_HTTP_HEADERS_MAX) {
         return rf_result(RF_HEADER_TOO_LARGE);
     }
-    request->headers[request->n_headers++] = (struct rf_http_header){
-        name, trim(rf_slice(colon + 1, line.size - name.size - 1))};
+    request->headers[request->n_headers++] =
+        (struct rf_http_header){name, trim(rf_slice(colon + 1, line.size - name.size - 1))};
     return rf_result(RF_OK);
 }
 
@@ -175,8 +176,8 @@ static struct rf_result parse_length(struct rf_slice text, uint64_t *ret_length)
 static bool list_has(struct rf_slice list, const char *word)
 {
     while (list.size != 0) {
-        const uint8_t  *comma = memchr(list.data, ',', list.size);
-        size_t          n = comma == NULL ? list.size : (size_t)(comma - list.data);
+        const uint8_t *comma = memchr(list.data, ',', list.size);
+        size_t         n = comma == NULL ? list.size : (size_t)(comma - list.data);
         if (equals_lower(trim(rf_slice(list.data, n)), word)) {
             return true;
         }
@@ -231,10 +232,10 @@ static struct rf_result interpret(struct rf_http_request *request, bool http_1_0
 
 struct rf_result rf_http_parse(struct rf_slice bytes, struct rf_http_request *ret_request)
 {
-    struct rf_slice  rest = bytes;
-    struct rf_slice  line;
-    bool             http_1_0 = false;
-    bool             too_long = bytes.size > REQUEST_LINE_MAX;
+    struct rf_slice rest = bytes;
+    struct rf_slice line;
+    bool            http_1_0 = false;
+    bool            too_long = bytes.size > REQUEST_LINE_MAX;
     /* Only the part within the limit is looked at, so that the verdict does not depend on how many
      * bytes arrive at once. */
     if (too_long) {

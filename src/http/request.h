@@ -40,14 +40,16 @@ struct rf_http_request {
  * Returns RF_OK; RF_MORE (the head is not complete); else the request is to be answered with that
  * error and the connection closed: RF_BAD_REQUEST, RF_URI_TOO_LONG, RF_HEADER_TOO_LARGE,
  * RF_LENGTH_REQUIRED (chunked), RF_NOT_IMPLEMENTED (transfer coding), RF_HTTP_VERSION. */
-RF_CHECKED struct rf_result rf_http_parse(struct rf_slice bytes, struct rf_http_request *ret_request);
+RF_CHECKED struct rf_result rf_http_parse(struct rf_slice         bytes,
+                                          struct rf_http_request *ret_request);
 
 /* A header by lower-case name; data NULL when it is missing. */
 struct rf_slice rf_http_header(const struct rf_http_request *request, const char *name);
 
 /* Percent-decodes (and '+' to space when `plus`) into the buffer, appending.
  * RF_OK or RF_BAD_QUERY (a broken escape). */
-RF_CHECKED struct rf_result rf_http_decode(struct rf_slice text, bool plus, struct rf_buf *ret_text);
+RF_CHECKED struct rf_result rf_http_decode(struct rf_slice text, bool plus,
+                                           struct rf_buf *ret_text);
 
 /* The next name=value of a query string, decoded into the buffers (cleared first).
  * RF_OK, RF_NOT_FOUND at the end, RF_BAD_QUERY. */

@@ -86,8 +86,11 @@ void rf_http_write(struct rf_buf *buf, const struct rf_http_response *response)
 static size_t utf8_length(const uint8_t *at, size_t left)
 {
     uint8_t c = at[0];
-    size_t  n = c < 0x80 ? 1 : c >= 0xc2 && c < 0xe0 ? 2 : c >= 0xe0 && c < 0xf0 ? 3
-              : c >= 0xf0 && c < 0xf5 ? 4 : 0;
+    size_t  n = c < 0x80                ? 1
+                : c >= 0xc2 && c < 0xe0 ? 2
+                : c >= 0xe0 && c < 0xf0 ? 3
+                : c >= 0xf0 && c < 0xf5 ? 4
+                                        : 0;
     if (n == 0 || n > left) {
         return 0;
     }
@@ -183,8 +186,8 @@ void rf_base64_encode(struct rf_buf *buf, struct rf_slice bytes)
 
 static bool base64_char(uint8_t c)
 {
-    return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') ||
-           c == '+' || c == '/';
+    return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '+' ||
+           c == '/';
 }
 
 struct rf_result rf_base64_decode(struct rf_slice text, uint8_t *to, size_t *ret_size)

@@ -8,13 +8,13 @@ struct rf_http_response {
     uint16_t        status;
     const char     *content_type; /* NULL without a body */
     struct rf_slice body;
-    const char     *headers;   /* further lines, each "Name: value\r\n"; may be NULL */
-    const char     *replicas;  /* for Ringfort-Replicas; NULL or "" without */
+    const char     *headers;  /* further lines, each "Name: value\r\n"; may be NULL */
+    const char     *replicas; /* for Ringfort-Replicas; NULL or "" without */
     bool            keep_alive;
     bool            head_only; /* answer to HEAD: length of the body, but no body */
 };
 
-void rf_http_write(struct rf_buf *buf, const struct rf_http_response *response);
+void        rf_http_write(struct rf_buf *buf, const struct rf_http_response *response);
 const char *rf_http_status_text(uint16_t status);
 
 /* Appends a JSON string with its quotes. Bytes that are not UTF-8 become U+FFFD. */

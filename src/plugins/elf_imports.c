@@ -134,7 +134,7 @@ static bool count_symbols(const struct dynamic *dynamic, uint32_t *ret_n)
 static bool is_of_sanitizer(const char *name)
 {
 #ifdef RF_SANITIZED
-    static const char *const prefixes[] = {"__asan_", "__ubsan_", "__tsan_", "__sanitizer_",
+    static const char *const prefixes[] = {"__asan_",  "__ubsan_",  "__tsan_", "__sanitizer_",
                                            "libasan.", "libubsan.", "libtsan."};
     for (size_t i = 0; i < sizeof(prefixes) / sizeof(prefixes[0]); i++) {
         if (strncmp(name, prefixes[i], strlen(prefixes[i])) == 0) {
@@ -178,7 +178,8 @@ static struct rf_result check_symbols(const struct dynamic *dynamic, char why[25
         if (!is_allowed(name)) {
             snprintf(why, 256,
                      "it imports '%.80s'; a policy plugin may import only the names in "
-                     "docs/plugin-symbols.txt (no files, threads, clocks, heap)", name);
+                     "docs/plugin-symbols.txt (no files, threads, clocks, heap)",
+                     name);
             return rf_result(RF_PLUGIN_REFUSED);
         }
     }
@@ -198,8 +199,10 @@ static struct rf_result check_libraries(const struct dynamic *dynamic, char why[
         }
         if (strcmp(name, "libc.so.6") != 0 && strcmp(name, "libm.so.6") != 0 &&
             !is_of_sanitizer(name)) {
-            snprintf(why, 256, "it needs the library '%.80s'; a policy plugin may need only libc "
-                               "and libm", name);
+            snprintf(why, 256,
+                     "it needs the library '%.80s'; a policy plugin may need only libc "
+                     "and libm",
+                     name);
             return rf_result(RF_PLUGIN_REFUSED);
         }
     }

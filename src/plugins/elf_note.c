@@ -124,8 +124,8 @@ static struct rf_result check_header(struct rf_slice file, Elf64_Ehdr *ret_heade
         return refuse(why, "it is not an ELF file");
     }
     memcpy(ret_header, file.data, sizeof(*ret_header));
-    if (ret_header->e_ident[EI_CLASS] != ELFCLASS64 || ret_header->e_ident[EI_DATA] != ELFDATA2LSB ||
-        ret_header->e_type != ET_DYN) {
+    if (ret_header->e_ident[EI_CLASS] != ELFCLASS64 ||
+        ret_header->e_ident[EI_DATA] != ELFDATA2LSB || ret_header->e_type != ET_DYN) {
         return refuse(why, "it is not a 64-bit little-endian shared object");
     }
 #if defined(__x86_64__)
@@ -157,9 +157,8 @@ struct rf_result rf_plugin_notes_read(struct rf_slice file, struct rf_plugin_not
                                "version, ops) once");
     }
     if (note->abi_major != RF_ABI_MAJOR || note->abi_minor > RF_ABI_MINOR) {
-        snprintf(ret_why, 256,
-                 "it was built for plugin ABI %u.%u, this server speaks %u.%u; %s", note->abi_major,
-                 note->abi_minor, RF_ABI_MAJOR, RF_ABI_MINOR,
+        snprintf(ret_why, 256, "it was built for plugin ABI %u.%u, this server speaks %u.%u; %s",
+                 note->abi_major, note->abi_minor, RF_ABI_MAJOR, RF_ABI_MINOR,
                  note->abi_major < RF_ABI_MAJOR
                      ? "rebuild the plugin with this server's header"
                      : "use a newer server, or rebuild the plugin with this server's header");

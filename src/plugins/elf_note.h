@@ -17,8 +17,8 @@ struct rf_plugin_notes {
 
 /* RF_OK, or RF_PLUGIN_REFUSED with a sentence: not an ELF shared object of this machine, no note,
  * two notes, another ABI. */
-RF_CHECKED struct rf_result rf_plugin_notes_read(struct rf_slice file,
+RF_CHECKED struct rf_result rf_plugin_notes_read(struct rf_slice         file,
                                                  struct rf_plugin_notes *ret_notes,
-                                                 char ret_why[256]);
+                                                 char                    ret_why[256]);
 
 #endif

@@ -17,7 +17,7 @@
 #include "plugins/elf_imports.h"
 
 #define PLUGINS_MAX 64u
-#define OPTIONS_MAX 4096u /* bytes of an options struct */
+#define OPTIONS_MAX 4096u            /* bytes of an options struct */
 #define FILE_MAX (64u * 1024 * 1024) /* bytes of a plugin file */
 
 struct rf_registry {
@@ -64,8 +64,10 @@ static struct rf_result check_owner(int fd, const char *what, const char *path, 
         return refuse(why, "cannot look at %s: %s", path, strerror(errno));
     }
     if (status.st_uid != 0 && status.st_uid != geteuid()) {
-        return refuse(why, "the %s %s belongs to another user; it must belong to root or to the "
-                           "server's user", what, path);
+        return refuse(why,
+                      "the %s %s belongs to another user; it must belong to root or to the "
+                      "server's user",
+                      what, path);
     }
     if ((status.st_mode & (S_IWGRP | S_IWOTH)) != 0) {
         return refuse(why, "the %s %s may be written by others; chmod go-w it", what, path);
@@ -128,8 +130,9 @@ static void *load_bytes(struct rf_slice bytes, const char *name, char why[512])
         return NULL;
     }
     void *handle = NULL;
-    bool  copied = write(fd, bytes.data, bytes.size) == (ssize_t)bytes.size &&
-                  fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL) == 0;
+    bool  copied =
+        write(fd, bytes.data, bytes.size) == (ssize_t)bytes.size &&
+        fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL) == 0;
     if (copied) {
         snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
         handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
@@ -169,9 +172,9 @@ static struct rf_result take_ops(void *handle, struct rf_plugin *plugin, char wh
     }
     size_t mine = ops_size_of(kind);
     memcpy(&plugin->ops, ops, size < mine ? size : mine);
-    bool complete = kind == RF_KIND_CONFLICT     ? plugin->ops.conflict.merge != NULL
-                    : kind == RF_KIND_PLACEMENT  ? plugin->ops.placement.choose != NULL
-                                                 : plugin->ops.compaction.pick != NULL;
+    bool complete = kind == RF_KIND_CONFLICT    ? plugin->ops.conflict.merge != NULL
+                    : kind == RF_KIND_PLACEMENT ? plugin->ops.placement.choose != NULL
+                                                : plugin->ops.compaction.pick != NULL;
     if (!complete) {
         return refuse(why, "its main operation (%s) is missing",
                       kind == RF_KIND_CONFLICT    ? "merge"

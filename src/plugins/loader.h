@@ -51,7 +51,7 @@ const struct rf_plugin *rf_registry_at(const struct rf_registry *registry, uint3
  * Returns RF_OK, RF_CONFIG_INVALID or RF_NO_MEMORY. */
 RF_CHECKED struct rf_result rf_plugin_options(const struct rf_plugin   *plugin,
                                               const struct rf_tree     *tree,
-                                              const struct rf_document *document, void **ret_options,
-                                              struct rf_problems *problems);
+                                              const struct rf_document *document,
+                                              void **ret_options, struct rf_problems *problems);
 
 #endif

@@ -134,23 +134,27 @@ static bool check_item(struct rf_exchange *exchange, struct rf_item_request *ite
     return item->errors.size == 0;
 }
 
-/* POST with a body says JSON, or nothing. */
-static bool media_ok(const struct rf_exchange *exchange)
+/* Is the header's media type this one (lower case), with or without parameters? */
+static bool is_media(struct rf_slice type, const char *media)
 {
-    static const char json[] = "application/json";
-    struct rf_slice   type = rf_http_header(exchange->request, "content-type");
-    size_t            n = sizeof(json) - 1;
-    if (type.data == NULL) {
-        return true;
-    }
+    size_t n = strlen(media);
     for (size_t i = 0; i < n && type.size >= n; i++) {
         uint8_t c = type.data[i];
-        if ((c >= 'A' && c <= 'Z' ? c + 32 : c) != json[i]) {
+        if ((c >= 'A' && c <= 'Z' ? c + 32 : c) != media[i]) {
             return false;
         }
     }
     return type.size == n ||
            (type.size > n && (type.data[n] == ';' || type.data[n] == ' ' || type.data[n] == '\t'));
+}
+
+/* A body is JSON. Who says nothing means that, and so does `curl -d`, which says that it sends a
+ * form; what is no JSON then fails as such. */
+static bool media_ok(const struct rf_exchange *exchange)
+{
+    struct rf_slice type = rf_http_header(exchange->request, "content-type");
+    return type.data == NULL || is_media(type, "application/json") ||
+           is_media(type, "application/x-www-form-urlencoded");
 }
 
 /* ---- Starting ----------------------------------------------------------------------------- */

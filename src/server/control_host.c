@@ -195,6 +195,28 @@ static void keep_cluster(struct rf_control_host *host)
     }
 }
 
+/* Every message of a peer tells its physical time. */
+static void hear_clock(struct rf_control_host *host, uint64_t node, uint64_t wall_ms)
+{
+    struct rf_server *server = host->base.server;
+    if (!rf_clock_watch_hear(&host->clock_watch, node, wall_ms, rf_clock_now())) {
+        return;
+    }
+    bool           off = host->clock_watch.off;
+    struct rf_mail mail = {.kind = RF_MAIL_CLOCK, .as.peer = {.up = !off}};
+    atomic_store(&server->clock_off, off);
+    if (off) {
+        rf_log(RF_LOG_ERROR, "clock_offset",
+               "text=\"the clock of this node differs from its peers' by more than clock.max_ahead; "
+               "it stamps no writes until the clock is right\"");
+    } else {
+        rf_log(RF_LOG_INFO, "clock_right", "text=\"the clock agrees with the peers' again\"");
+    }
+    for (uint32_t s = 0; s < server->n_shards; s++) {
+        (void)rf_thread_mail(&host->base, s, &mail);
+    }
+}
+
 static void on_mail(struct rf_thread *thread, struct rf_mail *mail)
 {
     struct rf_control_host *host = (struct rf_control_host *)thread;
@@ -216,6 +238,7 @@ static void on_mail(struct rf_thread *thread, struct rf_mail *mail)
             rf_blob_drop(blob);
             return;
         }
+        hear_clock(host, mail->as.frame.node, event.as.message.wall_ms);
         event.as.message.from = mail->as.frame.node;
         event.as.message.link = mail->as.frame.link;
         event.as.message.row.blob = blob;
@@ -349,6 +372,7 @@ struct rf_result rf_control_host_init(struct rf_control_host *host, struct rf_se
 {
     snprintf(ret_why, 256, "out of memory");
     RF_TRY(rf_thread_init(&host->base, server, server->n_shards));
+    rf_clock_watch_init(&host->clock_watch, (uint64_t)server->config.clock.max_ahead_ms);
     host->base.on_mail = on_mail;
     host->base.on_timer = on_timer;
     host->effects = RF_NEW_ARRAY(struct rf_effect, RF_EFFECTS_MAX);

@@ -2,10 +2,12 @@
 #ifndef RF_SERVER_CONTROL_HOST_H
 #define RF_SERVER_CONTROL_HOST_H
 
+#include "core/clock_watch.h"
 #include "server/server.h"
 
 struct rf_control_host {
     struct rf_thread      base; /* first */
+    struct rf_clock_watch  clock_watch;
     struct rf_control    *control;
     struct rf_event_queue queue;
     struct rf_effect     *effects;

@@ -65,6 +65,8 @@ static void put_requests(struct rf_buf *body, const struct rf_worker_stats *stat
            "Writes stamped again because a replica knew a newer version.", shard->restamps);
     simple(body, "ringfort_read_repairs_total", "counter",
            "Stale replicas written to by strong reads.", shard->read_repairs);
+    simple(body, "ringfort_hedged_reads_total", "counter",
+           "Eventual reads that asked a second replica because the first was slow.", shard->hedges);
     simple(body, "ringfort_hints_stored_total", "counter",
            "Rows kept by this node for unreachable replicas.", shard->hints_stored);
 }
@@ -146,6 +148,9 @@ static void put_cluster(struct rf_buf *body, struct rf_worker *worker)
            "Hints delivered to their targets and removed.", atomic_load(&control->hints_replayed));
     simple(body, "ringfort_hints_expired_total", "counter",
            "Hints that outlived the hint window.", atomic_load(&control->hints_expired));
+    simple(body, "ringfort_clock_off", "gauge",
+           "1 when this node's clock is off its peers' and it stamps no writes.",
+           atomic_load(&worker->base.server->clock_off));
     simple(body, "ringfort_client_connections", "gauge", "Client connections.",
            atomic_load(&worker->base.server->n_clients));
     simple(body, "ringfort_uptime_seconds", "gauge", "Seconds since the start.",

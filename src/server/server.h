@@ -29,6 +29,7 @@ enum rf_mail_kind {
     RF_MAIL_VIEW,
     RF_MAIL_ALIVE,
     RF_MAIL_LINK,
+    RF_MAIL_CLOCK,      /* shard: our clock is off (`peer.up` false), or right again */
     RF_MAIL_SEEN,       /* a node dialed us: it is up, dial it now if you wait to */
     RF_MAIL_RELOAD,     /* shard: take these settings over */
     RF_MAIL_RELOAD_ASK, /* control: a client asks for a reload */
@@ -155,6 +156,7 @@ struct rf_server {
     struct rf_control_host *control;
     uint64_t                started_ms;
     _Atomic bool            draining;
+    _Atomic bool            clock_off; /* no new writes are stamped (D7) */
     _Atomic uint32_t        n_clients; /* connections */
     _Atomic uint64_t        cluster;   /* id; 0 before admission */
     uint64_t                hash_secret;

@@ -73,6 +73,7 @@ static void drop_mail(struct rf_mail *mail)
     case RF_MAIL_WORKED:
     case RF_MAIL_ALIVE:
     case RF_MAIL_LINK:
+    case RF_MAIL_CLOCK:
     case RF_MAIL_SEEN:
     case RF_MAIL_DRAIN:
     case RF_MAIL_STOP:
@@ -108,7 +109,7 @@ static bool must_arrive(enum rf_mail_kind kind)
 {
     return kind == RF_MAIL_STORED || kind == RF_MAIL_VIEW || kind == RF_MAIL_ALIVE ||
            kind == RF_MAIL_LINK || kind == RF_MAIL_RELOADED || kind == RF_MAIL_WORKED ||
-           kind == RF_MAIL_DRAIN;
+           kind == RF_MAIL_DRAIN || kind == RF_MAIL_CLOCK;
 }
 
 static bool post(struct rf_thread *from, uint32_t to, const struct rf_mail *mail)

@@ -256,6 +256,9 @@ static void on_mail(struct rf_thread *thread, struct rf_mail *mail)
         rf_api_reload_reply(mail->as.reloaded.exchange, mail->as.reloaded.ok,
                             mail->as.reloaded.body);
         return;
+    case RF_MAIL_CLOCK:
+        rf_shard_set_clock_off(worker->shard, !mail->as.peer.up);
+        return;
     case RF_MAIL_SEEN:
         rf_link_seen(worker, mail->as.peer.node);
         return;

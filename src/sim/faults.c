@@ -103,9 +103,7 @@ static void chaos(struct rf_sim *sim)
     default: {
         struct rf_sim_node *node = random_node(sim);
         bool                full = rf_sim_chance(sim, 300000);
-        for (uint32_t s = 0; s < sim->options.n_shards; s++) {
-            rf_model_set_full(node->stores[s], full);
-        }
+        rf_sim_store_set_full(node->store, full);
         sim->delay_us = rf_sim_random(sim, rf_sim_chance(sim, 200000) ? 50000 : 2000);
         break;
     }
@@ -160,9 +158,7 @@ void rf_sim_heal(struct rf_sim *sim)
         node->slow_us = 0;
         node->sync_us = 0;
         node->skew_ms = 0;
-        for (uint32_t s = 0; s < sim->options.n_shards; s++) {
-            rf_model_set_full(node->stores[s], false);
-        }
+        rf_sim_store_set_full(node->store, false);
         if (!node->up) {
             rf_sim_node_start(sim, node);
         }

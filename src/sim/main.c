@@ -9,20 +9,22 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "sim/sim.h"
 
 static const char usage[] =
     "usage: ringfort-sim [--seed K] [--seeds N] [--nodes N] [--shards S] [--seconds T]\n"
     "                    [--scenario chaos|calm|hints] [--gossip-only] [--loss PPM]\n"
-    "                    [--json FILE] [--plugins DIR] [--twice]\n"
+    "                    [--json FILE] [--plugins DIR] [--engine] [--twice]\n"
     "  --seeds N   run N seeds from --seed on; nodes and shards vary by seed unless given\n"
+    "  --engine    the real storage engine on a simulated disk, with power cuts\n"
     "  --twice     run every seed twice and compare the digests\n";
 
 struct arguments {
     uint64_t             seed, seeds;
     uint32_t             nodes, shards, seconds, loss_ppm;
     enum rf_sim_scenario scenario;
-    bool                 scenario_given, gossip_only, twice;
+    bool                 scenario_given, gossip_only, twice, engine;
     const char          *json;
     char                 plugins[4096];
 };
@@ -40,9 +42,9 @@ static void note_running(const struct rf_sim_options *options)
 {
     static const char *const names[] = {"chaos", "calm", "hints"};
     snprintf(running, sizeof(running),
-             "\nfailed: --seed %" PRIu64 " --nodes %u --shards %u --seconds %u --scenario %s\n",
+             "\nfailed: --seed %" PRIu64 " --nodes %u --shards %u --seconds %u --scenario %s%s\n",
              options->seed, options->n_nodes, options->n_shards, options->seconds,
-             names[options->scenario]);
+             names[options->scenario], options->engine ? " --engine" : "");
 }
 
 static bool parse_number(const char *text, uint64_t max, uint64_t *ret_value)
@@ -117,6 +119,8 @@ static bool parse(struct arguments *arguments, int argc, char **argv)
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--gossip-only") == 0) {
             arguments->gossip_only = true;
+        } else if (strcmp(argv[i], "--engine") == 0) {
+            arguments->engine = true;
         } else if (strcmp(argv[i], "--twice") == 0) {
             arguments->twice = true;
         } else if (i + 1 == argc || !take_value(arguments, argv[i], argv[i + 1])) {
@@ -148,6 +152,7 @@ static struct rf_sim_options options_for(const struct arguments *arguments, uint
         .n_shards = arguments->shards != 0 ? arguments->shards : seed % 2 == 0 ? 1 : 3,
         .seconds = arguments->seconds != 0 ? arguments->seconds : 40,
         .scenario = arguments->scenario_given ? arguments->scenario : mix[seed / 10 % 8],
+        .engine = arguments->engine,
         .plugin_dir = arguments->plugins,
     };
 }
@@ -167,6 +172,7 @@ static void add_up(struct rf_sim_result *sum, const struct rf_sim_result *one)
     sum->restamps += one->restamps;
     sum->read_repairs += one->read_repairs;
     sum->hedges += one->hedges;
+    sum->flushes += one->flushes;
     sum->fetches += one->fetches;
     sum->hints_stored += one->hints_stored;
     sum->hints_replayed += one->hints_replayed;
@@ -199,11 +205,11 @@ static void print_sum(const struct arguments *arguments, const struct rf_sim_res
 {
     printf("seeds=%" PRIu64 " first=%" PRIu64 " violations=0 requests=%" PRIu64 " acked=%" PRIu64
            " failed=%" PRIu64 " unknown=%" PRIu64 " strong_reads=%" PRIu64 " crashes=%" PRIu64
-           " partitions=%" PRIu64 " hedges=%" PRIu64 " fetches=%" PRIu64 " restamps=%" PRIu64 " read_repairs=%" PRIu64
+           " partitions=%" PRIu64 " flushes=%" PRIu64 " hedges=%" PRIu64 " fetches=%" PRIu64 " restamps=%" PRIu64 " read_repairs=%" PRIu64
            " hints_stored=%" PRIu64 " hints_replayed=%" PRIu64 " hints_expired=%" PRIu64
            " events=%" PRIu64 " messages=%" PRIu64 " digest=%016" PRIx64 " time=%.1fs\n",
            seeds, arguments->seed, sum->requests, sum->acked, sum->failed, sum->unknown,
-           sum->reads_checked, sum->crashes, sum->partitions, sum->hedges, sum->fetches, sum->restamps, sum->read_repairs,
+           sum->reads_checked, sum->crashes, sum->partitions, sum->flushes, sum->hedges, sum->fetches, sum->restamps, sum->read_repairs,
            sum->hints_stored, sum->hints_replayed, sum->hints_expired, sum->events, sum->messages,
            sum->digest, seconds);
     FILE *file = arguments->json == NULL ? NULL : fopen(arguments->json, "w");
@@ -345,5 +351,7 @@ int main(int argc, char **argv)
         arguments.nodes = arguments.nodes != 0 ? arguments.nodes : 1200;
         return run_scale(&arguments);
     }
+    /* Jobs that a simulated crash stops are what is wanted. */
+    rf_log_setup((enum rf_log_level)(RF_LOG_ERROR + 1), NULL);
     return run_seeds(&arguments);
 }

@@ -114,7 +114,7 @@ static void route_stored(struct rf_sim *sim, struct rf_sim_node *node, uint32_t 
 
 static void kick_sync(struct rf_sim *sim, struct rf_sim_node *node, uint32_t shard)
 {
-    if (node->syncing[shard] || !rf_model_sync_begin(node->stores[shard])) {
+    if (node->syncing[shard] || !rf_sim_store_sync_begin(node->store, shard)) {
         return;
     }
     node->syncing[shard] = true;
@@ -134,7 +134,7 @@ void rf_sim_submit(struct rf_sim *sim, struct rf_sim_node *node, uint32_t shard,
         rf_sim_saw_row(sim, &op->row);
         number = rf_sim_op_of(sim, &op->row);
     }
-    bool at_once = rf_ok(rf_model_ops.submit(node->stores[shard], op, &done));
+    bool at_once = rf_ok(rf_sim_store_submit(node->store, shard, op, &done));
     if (!at_once || done.status == RF_STORE_STORED) {
         rf_sim_stored(sim, number);
     }
@@ -149,8 +149,8 @@ void rf_sim_sync_done(struct rf_sim *sim, struct rf_sim_node *node, uint32_t sha
     struct rf_store_done done[16];
     uint32_t             n = 0;
     node->syncing[shard] = false;
-    rf_model_sync_end(node->stores[shard]);
-    while ((n = rf_model_ops.poll(node->stores[shard], done, 16)) != 0) {
+    rf_sim_store_sync_end(node->store, shard);
+    while ((n = rf_sim_store_poll(node->store, shard, done, 16)) != 0) {
         for (uint32_t i = 0; i < n; i++) {
             route_stored(sim, node, shard, &done[i]);
         }
@@ -352,21 +352,27 @@ void rf_sim_node_init(struct rf_sim *sim, uint32_t index)
     node->id = (rf_rng_next(&sim->rng) << 24) | (uint64_t)1 << 63 | (uint64_t)index << 8;
     node->mono_us = 1 + rf_sim_random(sim, 1000000000);
     snprintf(node->address, sizeof(node->address), "sim:%u", index);
-    for (uint32_t s = 0; s < sim->options.n_shards && !sim->gossip_only; s++) {
-        node->stores[s] = rf_model_new(RF_SIM_PARTITIONS - 1);
-        rf_assert(node->stores[s] != NULL);
-    }
 }
 
-static const struct rf_row *durable_meta(const struct rf_sim *sim, const struct rf_sim_node *node,
-                                         const char *name)
+static void make_store(struct rf_sim *sim, struct rf_sim_node *node)
+{
+    node->store = rf_sim_store_new(&(struct rf_sim_store_config){
+        .engine = sim->options.engine,
+        .node = node->id,
+        .seed = rf_rng_next(&sim->rng),
+        .n_shards = sim->options.n_shards,
+        .n_partitions = RF_SIM_PARTITIONS,
+        .table = RF_SIM_TABLE,
+        .compaction = sim->compaction,
+        .compaction_options = sim->compaction_options,
+    });
+}
+
+static bool durable_meta(const struct rf_sim_node *node, const char *name, struct rf_row *ret_row)
 {
     struct rf_slice key = rf_slice_str(name);
-    uint64_t        token = rf_ring_token(0, key);
-    uint64_t        shard = (token & (RF_SIM_PARTITIONS - 1)) % sim->options.n_shards;
-    return node->stores[shard] == NULL
-               ? NULL
-               : rf_model_find(node->stores[shard], RF_TABLE_META, token, key);
+    return node->store != NULL && rf_sim_store_get(node->store, RF_TABLE_META, key,
+                                                   rf_ring_token(0, key), ret_row);
 }
 
 static void start_control(struct rf_sim *sim, struct rf_sim_node *node)
@@ -381,15 +387,16 @@ static void start_control(struct rf_sim *sim, struct rf_sim_node *node)
         .state = sim->state,
         .pool = sim->pool,
     };
-    const struct rf_row *state = durable_meta(sim, node, "cluster");
+    struct rf_row state = {0};
     make_member(sim, node, &config.self);
-    if (state != NULL) {
-        config.state = state->value;
+    if (durable_meta(node, "cluster", &state)) {
+        config.state = state.value;
     }
     for (uint32_t i = 0; i < sim->n_nodes && i < RF_SEEDS_MAX; i++) {
         config.seeds[config.n_seeds++] = sim->nodes[i].address;
     }
     rf_assert(rf_ok(rf_control_new(&config, &node->control)));
+    rf_blob_drop(state.blob);
 }
 
 static void start_shards(struct rf_sim *sim, struct rf_sim_node *node)
@@ -398,8 +405,10 @@ static void start_shards(struct rf_sim *sim, struct rf_sim_node *node)
     for (uint32_t s = 0; s < sim->options.n_shards; s++) {
         char name[24];
         snprintf(name, sizeof(name), "ceiling/%03u", s);
-        const struct rf_row *row = durable_meta(sim, node, name);
-        ceiling = row != NULL && row->version.hlc > ceiling ? row->version.hlc : ceiling;
+        struct rf_row row = {0};
+        (void)durable_meta(node, name, &row);
+        ceiling = row.version.hlc > ceiling ? row.version.hlc : ceiling;
+        rf_blob_drop(row.blob);
     }
     for (uint32_t s = 0; s < sim->options.n_shards; s++) {
         struct rf_shard_config config = {
@@ -417,12 +426,40 @@ static void start_shards(struct rf_sim *sim, struct rf_sim_node *node)
     }
 }
 
+/* Flush and compaction take a step every few milliseconds. */
+static void plan_work(struct rf_sim *sim, struct rf_sim_node *node, uint32_t shard)
+{
+    struct rf_sim_event *event =
+        rf_sim_schedule(sim, RF_SIM_WORK, 2000 + rf_sim_random(sim, 10000));
+    event->node = node->index;
+    event->incarnation = node->incarnation;
+    event->machine = shard;
+}
+
+void rf_sim_work(struct rf_sim *sim, struct rf_sim_node *node, uint32_t shard)
+{
+    rf_sim_store_work(node->store, shard, rf_sim_clock(sim, node).wall_ms);
+    plan_work(sim, node, shard);
+}
+
 void rf_sim_node_start(struct rf_sim *sim, struct rf_sim_node *node)
 {
     rf_assert(!node->up);
     node->up = true;
     node->incarnation++;
     node->generation++;
+    char why[512];
+    if (!sim->gossip_only && node->store == NULL) {
+        make_store(sim, node);
+    }
+    if (node->store != NULL && !rf_sim_store_open(node->store, why)) {
+        rf_sim_violation(sim, "node %u: %s", node->index, why);
+        node->up = false;
+        return;
+    }
+    for (uint32_t s = 0; s < sim->options.n_shards && sim->options.engine; s++) {
+        plan_work(sim, node, s);
+    }
     start_control(sim, node);
     if (!sim->gossip_only) {
         start_shards(sim, node);
@@ -467,8 +504,8 @@ void rf_sim_node_crash(struct rf_sim *sim, struct rf_sim_node *node)
     node->up = false;
     node->incarnation++;
     node->paused_until_us = 0;
-    for (uint32_t s = 0; s < sim->options.n_shards && node->stores[s] != NULL; s++) {
-        rf_model_crash(node->stores[s], &sim->rng);
+    if (node->store != NULL) {
+        rf_sim_store_crash(node->store, &sim->rng, rf_sim_chance(sim, 500000));
     }
     for (uint32_t peer = 0; sim->links != NULL && peer < sim->n_nodes; peer++) {
         uint8_t *link = &sim->links[peer * sim->n_nodes + node->index];
@@ -490,7 +527,8 @@ void rf_sim_node_fini(struct rf_sim *sim, struct rf_sim_node *node)
     for (uint32_t m = 0; m <= sim->options.n_shards; m++) {
         rf_mem_free(node->machines[m].queue);
     }
-    for (uint32_t s = 0; s < sim->options.n_shards; s++) {
-        rf_model_free(node->stores[s]);
+    if (node->store != NULL) {
+        sim->result.flushes += rf_sim_store_flushes(node->store);
     }
+    rf_sim_store_free(node->store);
 }

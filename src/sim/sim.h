@@ -19,7 +19,8 @@ struct rf_sim_options {
     uint32_t             n_shards;   /* 1 … 8 */
     uint32_t             seconds;    /* virtual, of faults and load */
     enum rf_sim_scenario scenario;
-    const char          *plugin_dir; /* where placement-simple.so is */
+    bool                 engine;     /* the real storage engine on a simulated disk */
+    const char          *plugin_dir; /* where placement-simple.so and compaction-stl.so are */
 };
 
 struct rf_sim_result {
@@ -28,6 +29,7 @@ struct rf_sim_result {
     uint64_t requests, acked, failed, unknown, reads_checked;
     uint64_t crashes, partitions;
     uint64_t hedges, fetches;
+    uint64_t flushes; /* of the real engine */
     uint64_t restamps, read_repairs, hints_stored, hints_replayed, hints_expired;
     bool     violated;
     char     why[512]; /* the first violation */

@@ -8,8 +8,8 @@
 #include "core/control.h"
 #include "core/shard.h"
 #include "plugins/loader.h"
-#include "sim/model_store.h"
 #include "sim/sim.h"
+#include "sim/store.h"
 
 #define RF_SIM_SHARDS_MAX 8u
 #define RF_SIM_PARTITIONS 8u
@@ -25,6 +25,7 @@ enum rf_sim_kind {
     RF_SIM_STORE,    /* a store operation arrives at the shard that owns the store */
     RF_SIM_RUN,      /* a machine runs over its queue */
     RF_SIM_SYNC,     /* a store's sync is done */
+    RF_SIM_WORK,     /* a store's background work goes on */
     RF_SIM_CLIENT,   /* a client does its next thing */
     RF_SIM_FAULT,    /* the scenario does its next thing */
     RF_SIM_SAMPLE,   /* gossip at scale: look at the cluster */
@@ -76,7 +77,7 @@ struct rf_sim_node {
     uint64_t               paused_until_us; /* machines do not run before */
     struct rf_control     *control;
     struct rf_shard       *shards[RF_SIM_SHARDS_MAX];
-    struct rf_model_store *stores[RF_SIM_SHARDS_MAX];
+    struct rf_sim_store   *store; /* NULL in gossip at scale */
     bool                   syncing[RF_SIM_SHARDS_MAX];
     struct rf_sim_machine  machines[RF_SIM_SHARDS_MAX + 1];
     uint64_t               mail_at_us[RF_SIM_SHARDS_MAX + 1][RF_SIM_SHARDS_MAX + 1];
@@ -142,6 +143,8 @@ struct rf_sim {
     struct rf_registry   *registry;
     struct rf_member_pool *pool; /* of all control machines */
     struct rf_table       table;
+    const struct rf_plugin *compaction; /* of the real engine */
+    void                   *compaction_options;
     struct rf_sim_view   *views;
     uint32_t              n_views, cap_views;
     struct rf_effect      effects[RF_SIM_EFFECTS];
@@ -198,6 +201,7 @@ void rf_sim_mail(struct rf_sim *sim, struct rf_sim_node *node, uint32_t from, ui
 void rf_sim_run_machine(struct rf_sim *sim, struct rf_sim_node *node, uint32_t machine);
 void rf_sim_submit(struct rf_sim *sim, struct rf_sim_node *node, uint32_t shard,
                    struct rf_store_op *op);
+void rf_sim_work(struct rf_sim *sim, struct rf_sim_node *node, uint32_t shard);
 void rf_sim_sync_done(struct rf_sim *sim, struct rf_sim_node *node, uint32_t shard);
 struct rf_time rf_sim_clock(const struct rf_sim *sim, const struct rf_sim_node *node);
 void           rf_sim_drop_event(const struct rf_event *event);

@@ -113,6 +113,21 @@ static void replay_record(void *argument, const struct rf_wal_record *record, ui
     engine->recovery.records++;
 }
 
+/* The shard's last segment so far ends too early. */
+static void mark_last_segment(struct rf_engine *engine, uint32_t shard)
+{
+    for (uint32_t i = engine->n_old_segments; i-- > 0;) {
+        uint32_t of_shard = 0;
+        uint64_t segment = 0;
+        bool     parsed = rf_wal_segment_parse(engine->old_segments[i].name, &of_shard, &segment);
+        rf_assert(parsed);
+        if (of_shard == shard) {
+            engine->old_segments[i].damaged = true;
+            return;
+        }
+    }
+}
+
 /* Segments of a shard come in order. Sequences that are missing between two of them were durable
  * (the later one says so) and are lost. */
 static bool note_segment(struct replay *replay, uint32_t shard, uint64_t segment,
@@ -128,12 +143,23 @@ static bool note_segment(struct replay *replay, uint32_t shard, uint64_t segment
     if (info->last_seq > last_seq) {
         replay->last_seq[shard] = info->last_seq;
     }
-    if (gap && replay->engine->n_old_segments != 0) { /* the one before ends too early */
-        replay->engine->old_segments[replay->engine->n_old_segments - 1].damaged = true;
+    if (gap) {
+        mark_last_segment(replay->engine, shard);
     }
     return damaged || gap;
 }
 
+static uint64_t number_of(const char *name)
+{
+    uint32_t shard = 0;
+    uint64_t segment = 0;
+    bool     parsed = rf_wal_segment_parse(name, &shard, &segment);
+    rf_assert(parsed);
+    return segment;
+}
+
+/* Keeps the names in the order of their numbers, which is the order of runs: a key may have been
+ * logged by another shard in each, and its older rows must be deleted first. */
 static struct rf_result keep_name(struct rf_engine *engine, const char *name, bool damaged)
 {
     if (engine->n_old_segments == engine->cap_old_segments) {
@@ -146,9 +172,13 @@ static struct rf_result keep_name(struct rf_engine *engine, const char *name, bo
         engine->old_segments = grown;
         engine->cap_old_segments = cap;
     }
-    struct rf_old_segment *kept = &engine->old_segments[engine->n_old_segments++];
-    snprintf(kept->name, sizeof(kept->name), "%s", name);
-    kept->damaged = damaged;
+    uint32_t at = engine->n_old_segments++;
+    while (at != 0 && number_of(engine->old_segments[at - 1].name) > number_of(name)) {
+        engine->old_segments[at] = engine->old_segments[at - 1];
+        at--;
+    }
+    snprintf(engine->old_segments[at].name, sizeof(engine->old_segments[at].name), "%s", name);
+    engine->old_segments[at].damaged = damaged;
     return rf_result(RF_OK);
 }
 
@@ -206,8 +236,12 @@ static struct rf_result replay_log(struct rf_engine *engine, struct replay *repl
     if (replay->damaged) {
         RF_TRY(quarantine_all(engine));
     }
+    uint64_t last = 0; /* all shards go on above it, so that numbers follow the order of runs */
+    for (uint32_t s = 0; s < 256; s++) {
+        last = replay->last_segment[s] > last ? replay->last_segment[s] : last;
+    }
     for (uint32_t s = 0; s < config->n_shards; s++) {
-        RF_TRY(rf_wal_new(fs, replay->dir, s, replay->last_segment[s] + 1, replay->last_seq[s] + 1,
+        RF_TRY(rf_wal_new(fs, replay->dir, s, last + 1, replay->last_seq[s] + 1,
                           config->segment_max, &engine->stores[s].wal));
     }
     return rf_result(RF_OK);

@@ -44,7 +44,10 @@ static struct rf_job *new_part_job(struct rf_store *store, enum rf_job_kind kind
     job->part = &table->parts[partition];
     job->partition = partition;
     job->policy = table->policy;
-    job->may_drop = table->id == RF_TABLE_HINTS;
+    /* No log that a crash would replay may hold an older row without the one that is left out: the
+     * segments of earlier runs are gone, and everything logged in this run is durable. */
+    job->may_drop = table->id == RF_TABLE_HINTS && atomic_load(&store->engine->old_gone) &&
+                    rf_wal_durable_seq(store->wal) + 1 == rf_wal_next_seq(store->wal);
     job->n_inputs = n_inputs;
     job->inputs = RF_NEW_ARRAY(struct rf_data_file *, n_inputs + 1);
     job->outputs = RF_NEW_ARRAY(struct rf_data_file *, n_inputs + 1);

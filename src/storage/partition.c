@@ -195,8 +195,9 @@ static struct rf_result adopt_file(struct rf_engine *engine, uint32_t partition,
     return rf_result(RF_OK);
 }
 
+/* @param adopt_from unknown files with this number or a higher one may have been committed. */
 static struct rf_result sort_out(struct rf_engine *engine, uint32_t partition,
-                                 const struct seen_files *seen, bool adopt)
+                                 const struct seen_files *seen, uint64_t adopt_from)
 {
     struct rf_partition *self = &engine->partitions[partition];
     struct rf_fs         fs = engine->config.fs;
@@ -207,7 +208,7 @@ static struct rf_result sort_out(struct rf_engine *engine, uint32_t partition,
             self->manifest.next_file = number + 1;
         }
         bool known = rf_manifest_holds(&self->manifest, number);
-        if (!known && adopt) {
+        if (!known && number >= adopt_from) {
             RF_TRY(adopt_file(engine, partition, number, &known));
         }
         if (!known) {
@@ -246,7 +247,10 @@ static struct rf_result open_partition(struct rf_engine *engine, uint32_t partit
         result = rf_result(RF_NO_MEMORY);
     }
     if (rf_ok(result)) {
-        result = sort_out(engine, partition, &seen, lost || state.bad_tail);
+        /* Lower numbers than the last good record's next one were merged away: taking them in again
+         * could bring back what the merge left out. */
+        uint64_t next = self->manifest.next_file;
+        result = sort_out(engine, partition, &seen, lost ? 0 : state.bad_tail ? next : UINT64_MAX);
     }
     rf_mem_free(seen.numbers);
     self->quarantined = self->manifest.quarantined;

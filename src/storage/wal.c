@@ -41,6 +41,7 @@ struct rf_wal {
     struct rf_wal_stats stats;
     struct segment     *segments; /* oldest first; the last one is being written */
     uint32_t            n_segments, cap_segments;
+    uint64_t            live_bytes; /* of them */
     /* Of the thread in rf_wal_run, between begin and end. */
     struct group   writing;
     struct rf_file file;
@@ -257,16 +258,13 @@ struct rf_result rf_wal_end(struct rf_wal *wal)
     rf_assert(wal->durable_seq < wal->next_seq);
     wal->segments[wal->n_segments - 1].last_seq = wal->durable_seq;
     wal->segments[wal->n_segments - 1].bytes += wal->writing.buf.size;
+    wal->live_bytes += wal->writing.buf.size;
     return rf_result(RF_OK);
 }
 
 uint64_t rf_wal_live_bytes(const struct rf_wal *wal)
 {
-    uint64_t sum = 0;
-    for (uint32_t i = 0; i < wal->n_segments; i++) {
-        sum += wal->segments[i].bytes;
-    }
-    return sum;
+    return wal->live_bytes;
 }
 
 uint64_t rf_wal_oldest_seq(const struct rf_wal *wal)
@@ -286,6 +284,10 @@ bool rf_wal_unneeded(const struct rf_wal *wal, uint64_t seq, uint32_t index, uin
 void rf_wal_forget(struct rf_wal *wal, uint32_t n)
 {
     rf_assert(n < wal->n_segments || n == 0);
+    for (uint32_t i = 0; i < n; i++) {
+        rf_assert(wal->live_bytes >= wal->segments[i].bytes);
+        wal->live_bytes -= wal->segments[i].bytes;
+    }
     wal->n_segments -= n;
     if (n != 0) {
         memmove(wal->segments, wal->segments + n, sizeof(*wal->segments) * wal->n_segments);

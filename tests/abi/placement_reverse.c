@@ -38,6 +38,5 @@ static int32_t choose(const struct rf_host *host, const void *options,
 static const struct rf_placement_ops ops = {sizeof(ops), sizeof(struct options), 0, check, choose};
 
 RF_PLUGIN(RF_KIND_PLACEMENT, "placement-reverse", "0.1.0", ops);
-RF_PLUGIN_OPTIONS(2,
-                  {"skip", "an example of a number", "", 1, 0, 9, RF_OPTION_INT, 0, 1, 0},
+RF_PLUGIN_OPTIONS(2, {"skip", "an example of a number", "", 1, 0, 9, RF_OPTION_INT, 0, 1, 0},
                   {"strict", "an example of a switch", "", 0, 0, 1, RF_OPTION_BOOL, 8, 1, 0});

@@ -137,3 +137,14 @@ def test_dev_conveniences(run, lonely):
     assert run("dev", "kill", "n7").returncode == 2
     assert run("dev", "start", "n1").returncode == 1
     assert run("dev", "env", RINGFORT_DEV_DIR="/nonexistent").returncode == 2
+
+
+def test_wrong_options_are_named(shared):
+    """A mistyped option, a wrong value and a missing one are each told in a sentence with the option's name."""
+    for words, said in ((("get", "k", "--tabel", "x"), "did you mean --table?"), (("put", "k", "v", "--ttl", "abc"), "'abc' is not a value for --ttl"),
+                        (("put", "k", "v", "--ttl=abc"), "--ttl"), (("get", "k", "--url"), "--url needs a value")):
+        done = shared.cli(*words, check=False)
+        assert done.returncode == 64 and said in done.stderr, (words, done.stderr)
+    for words in (("put", "--help"), ("help", "put")):
+        done = shared.cli(*words)
+        assert done.stdout.startswith("usage: ringfort put KEY VALUE")

@@ -1,6 +1,6 @@
 """Fixtures of the fault tests: the clusters of tests/cluster, and configurations of our own.
 
-RINGFORT_FAULT_SECONDS (5 by default) is how long each test keeps its load and its faults up.
+RINGFORT_FAULT_SECONDS (3 by default) is how long each test keeps its load and its faults up.
 """
 import importlib.util
 import os
@@ -16,7 +16,7 @@ sys.modules["cluster_conftest"] = clusters
 _spec.loader.exec_module(clusters)
 cluster = clusters.cluster
 
-SECONDS = float(os.environ.get("RINGFORT_FAULT_SECONDS", "5"))
+SECONDS = float(os.environ.get("RINGFORT_FAULT_SECONDS", "3"))
 
 
 def pytest_sessionfinish(session, exitstatus):

@@ -143,10 +143,11 @@ class Client:
 class Load:
     """Client threads on a small key space until `stop`; `with Load(cluster) as load: …`."""
 
-    def __init__(self, cluster, clients=4, keys=6, nodes=None, kinds=("put", "put", "get", "get", "delete")):
+    def __init__(self, cluster, clients=4, keys=6, nodes=None, kinds=("put", "put", "get", "get", "delete"),
+                 prefix="key"):
         self.history, self.stopping, self.failure = [], threading.Event(), None
         self.nodes = list(range(len(cluster.nodes))) if nodes is None else nodes
-        self.keys, self.kinds = [f"key/{i}" for i in range(keys)], kinds
+        self.keys, self.kinds = [f"{prefix}/{i}" for i in range(keys)], kinds
         clients = [Client(cluster, self.history, f"c{c}") for c in range(clients)]
         self.threads = [threading.Thread(target=self.loop, args=(one, c)) for c, one in enumerate(clients)]
 

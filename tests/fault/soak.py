@@ -1,7 +1,6 @@
 """The long campaign behind `./dev soak`: faults one after the other, the history checked in portions.
 
-A portion ends with all nodes alive and every key read through every node, so that what came before
-it is settled by those reads and can be forgotten.
+A portion has keys of its own and ends with all nodes alive and every key read through every node.
 """
 import pathlib
 import random
@@ -11,6 +10,7 @@ import time
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import conftest  # noqa: F401  (makes cluster_conftest importable)
 from cluster_conftest import Cluster
+import faultlib
 from faultlib import Load, check_history, final_reads, freeze, settled, thaw
 
 PORTION = 20  # faults
@@ -25,13 +25,13 @@ def kill(load, victim, rng, others):
 def pause(load, victim, rng, others):
     freeze(victim)
     try:
-        load.progress(rng.randrange(5, 400), nodes=others)
+        load.progress(rng.randrange(5, 30), nodes=others)
     finally:
         thaw(victim)
 
 
-def portion(cluster, rng, fault, faults):
-    with Load(cluster, clients=6, keys=rng.randrange(1, 12)) as load:
+def portion(cluster, rng, fault, faults, number):
+    with Load(cluster, clients=6, keys=rng.randrange(1, 12), prefix=f"portion-{number}") as load:
         for _ in range(faults):
             load.progress(rng.randrange(1, 80))
             victim = rng.choice(cluster.nodes)
@@ -43,6 +43,8 @@ def portion(cluster, rng, fault, faults):
 
 
 def main():
+    if sys.argv[1] == "freeze":
+        faultlib.TIMEOUT = 2  # clients must not hang on the frozen node for long
     fault = {"kill": kill, "freeze": pause}[sys.argv[1]]
     rounds, seed = int(sys.argv[2]), int(time.time()) if len(sys.argv) < 4 else int(sys.argv[3])
     print(f"{sys.argv[1]}: {rounds} rounds, seed {seed}", flush=True)
@@ -51,7 +53,7 @@ def main():
     try:
         while done < rounds:
             faults = min(PORTION, rounds - done)
-            count, acked = portion(cluster, rng, fault, faults)
+            count, acked = portion(cluster, rng, fault, faults, done)
             done, operations, writes = done + faults, operations + count, writes + acked
             print(f"{done} of {rounds} faults, {operations} operations, {writes} writes acknowledged, "
                   "no promise broken", flush=True)

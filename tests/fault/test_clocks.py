@@ -63,3 +63,28 @@ def test_clock_never_goes_back_over_a_restart(configured):
         assert version > last
         last = version
         assert cluster.nodes[1].value("key", consistency="strong") == str(i).encode()
+
+
+@pytest.mark.parametrize("offset_ms", [10_000, -10_000])
+def test_far_off_clock_stamps_nothing(configured, offset_ms):
+    """n1's clock is ten seconds off and both others agree on that: it refuses to stamp (alarm in log
+    and metric) but serves as a replica and coordinates reads; with the clock put right it writes."""
+    cluster = configured(offsets(n1=offset_ms))
+    n1, n2, n3 = cluster.nodes
+    until(lambda: "event=clock_offset" in n1.log(), "n1 notices")
+    until(lambda: n1.put("off", "v").status_code == 503, "n1 refuses")
+    answer = n1.put("off", "v")
+    assert answer.json()["code"] == "RF-CLOCK-OFFSET" and answer.json()["write_outcome"] == "not_applied"
+    assert n1.metric("ringfort_clock_off") == 1
+    assert n2.metric("ringfort_clock_off") == n3.metric("ringfort_clock_off") == 0
+    assert "event=clock_offset" not in n2.log() + n3.log()
+    n3.kill()  # the quorum of n2 needs n1 as a replica now
+    until(lambda: n2.put("key", "1").status_code == 201, "n2 writes with n1")
+    assert n1.value("key", consistency="strong") == b"1"
+    n3.start()
+    n1.stop()
+    config = n1.dir / "ringfort.yaml"
+    config.write_text(config.read_text().replace(f": {offset_ms}ms", ": 0ms"))
+    n1.start()
+    until(lambda: n1.put("key", "2").status_code == 201, "n1 writes with a right clock")
+    assert n2.value("key", consistency="strong") == b"2"

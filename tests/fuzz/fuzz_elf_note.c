@@ -1,6 +1,7 @@
 /* The file of a plugin that wishes us ill. */
 #include "fuzz.h"
 
+#include "plugins/elf_imports.h"
 #include "plugins/elf_note.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -14,5 +15,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     } else {
         require(why[0] != 0);
     }
+    (void)rf_plugin_imports_check(rf_slice(data, size), why).rc;
     return 0;
 }

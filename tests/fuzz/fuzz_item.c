@@ -7,8 +7,8 @@
 static void compare_paths(const struct rf_item_request *item, struct rf_slice query,
                           struct rf_slice body)
 {
-    struct rf_item_request other = {.kind = item->kind, .max_value_bytes = item->max_value_bytes,
-                                    .library_only = true};
+    struct rf_item_request other = {
+        .kind = item->kind, .max_value_bytes = item->max_value_bytes, .library_only = true};
     rf_item_parse(&other, query, body);
     require(other.rc == item->rc && strcmp(other.detail, item->detail) == 0);
     require(rf_slice_eq(rf_buf_slice(&other.errors), rf_buf_slice(&item->errors)));
@@ -29,10 +29,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     struct rf_item_request item = {.kind = (enum rf_client_kind)(data[0] % 3),
                                    .max_value_bytes = 1024};
-    const uint8_t *end = memchr(data + 1, 0, size - 1);
-    size_t         query = end == NULL ? size - 1 : (size_t)(end - data - 1);
-    size_t body = end == NULL ? size : query + 2;
-    struct rf_slice text = rf_slice(data + body, size - body);
+    const uint8_t         *end = memchr(data + 1, 0, size - 1);
+    size_t                 query = end == NULL ? size - 1 : (size_t)(end - data - 1);
+    size_t                 body = end == NULL ? size : query + 2;
+    struct rf_slice        text = rf_slice(data + body, size - body);
     rf_item_parse(&item, rf_slice(data + 1, query), text);
     compare_paths(&item, rf_slice(data + 1, query), text);
     if (item.rc == RF_OK && item.errors.size == 0) {

@@ -10,11 +10,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (size == 0) {
         return 0;
     }
-    bool                node = data[0] % 2 == 0;
-    struct rf_document  document;
-    struct rf_problems  problems = {0};
-    void               *space = rf_mem_alloc(sizeof(struct rf_node_config));
-    struct rf_result    parsed =
+    bool               node = data[0] % 2 == 0;
+    struct rf_document document;
+    struct rf_problems problems = {0};
+    void              *space = rf_mem_alloc(sizeof(struct rf_node_config));
+    struct rf_result   parsed =
         rf_tree_parse("fuzz.yaml", rf_slice(data + 1, size - 1), &document, &problems);
     if (rf_ok(parsed)) {
         parsed = rf_schema_apply(node ? rf_node_settings : rf_table_settings,

@@ -1,4 +1,5 @@
 /* The note reader meets hostile bytes before any code of a plugin runs (C4, C6). */
+#define _GNU_SOURCE /* memmem */
 #include "test_util.h"
 
 #include <elf.h>
@@ -6,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "plugins/elf_imports.h"
 #include "plugins/elf_note.h"
 
 /* A shared object reduced to what the reader looks at: header, program headers, one note segment. */
@@ -239,13 +241,37 @@ static void cut_everywhere(void **state)
     struct rf_slice file = read_file(RF_TEST_PLUGINS "/conflict-lww.so");
     assert_rc_ok(rf_plugin_notes_read(file, notes, why));
     assert_string_equal("conflict-lww", notes->note.name);
+    assert_rc_ok(rf_plugin_imports_check(file, why));
     for (size_t n = 0; n < file.size; n += n < 4096 ? 1 : 97) {
         uint8_t *copy = malloc(n == 0 ? 1 : n);
         memcpy(copy, file.data, n);
         (void)rf_plugin_notes_read(rf_slice(copy, n), notes, why).rc;
+        (void)rf_plugin_imports_check(rf_slice(copy, n), why).rc;
         free(copy);
     }
     free((void *)(uintptr_t)file.data);
+}
+
+/* Goal: a foreign import is found and named; every changed byte of the tables is survived. Method: a
+ * real plugin with the name of its one import overwritten, then with each byte turned around. */
+static void imports(void **state)
+{
+    (void)state;
+    struct rf_slice file = read_file(RF_TEST_PLUGINS "/conflict-lww.so");
+    uint8_t        *bytes = (uint8_t *)(uintptr_t)file.data;
+    uint8_t        *name = memmem(bytes, file.size, "\0memcmp\0", 8);
+    assert_non_null(name);
+    memcpy(name + 1, "socket", 6);
+    assert_rc(RF_PLUGIN_REFUSED, rf_plugin_imports_check(file, why));
+    assert_non_null(strstr(why, "it imports 'socket'"));
+    memcpy(name + 1, "memcmp", 6);
+    assert_rc_ok(rf_plugin_imports_check(file, why));
+    for (size_t i = 0; i < file.size; i++) {
+        bytes[i] = (uint8_t)~bytes[i];
+        (void)rf_plugin_imports_check(file, why).rc;
+        bytes[i] = (uint8_t)~bytes[i];
+    }
+    free(bytes);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, fresh, clean)
@@ -255,6 +281,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(good),    TEST(wrong_files), TEST(huge_numbers),
         TEST(wrong_notes), TEST(options), TEST(cut_everywhere),
+        TEST(imports),
     };
     return cmocka_run_group_tests_name("elf_note", tests, NULL, NULL);
 }

@@ -6,7 +6,8 @@
  * the reference only keeps, per key, the highest acknowledged version and all that were ever offered:
  *
  *  - a read gives the highest version offered in this life or, after a crash, one that is at least as
- *    high as the highest acknowledged one, and never anything else;
+ *    high as the highest acknowledged one, and never anything else; while calls of the disk fail (one
+ *    life in four) it may also say that it could not;
  *  - what a read has shown counts as acknowledged.
  *
  * RINGFORT_SEED=n runs one seed; a failure prints its seed. */
@@ -36,6 +37,7 @@ struct model {
     uint64_t                clock;   /* last version */
     uint64_t                wall_ms;
     struct rf_job          *jobs[3][4]; /* per store */
+    bool                    faulty;     /* calls of the disk fail now and then in this life */
     struct reference        keys[N_TABLES][N_KEYS];
     uint64_t                crashes, flushes, compactions, deleted;
 };
@@ -53,6 +55,12 @@ static const uint64_t tables[N_TABLES] = {TEST_TABLE, RF_TABLE_HINTS};
 static uint64_t below(struct model *model, uint64_t n)
 {
     return rf_rng_below(&model->rng, n);
+}
+
+/* Are answers that say "I could not" fine? */
+static bool may_fail(const struct model *model)
+{
+    return model->faulty || rf_disk_stopped(model->disk);
 }
 
 /* ---- Rows: a function of key and version -------------------------------------------------- */
@@ -245,7 +253,7 @@ static void check_read(struct model *model, unsigned t, unsigned k)
     struct rf_store_done done = read_key(store, tables[t], rf_slice_str(key));
     uint64_t             hlc = done.row.version.hlc;
     if (done.status == RF_STORE_FAILED || done.status == RF_STORE_CANNOT_SAY) {
-        demand(model, rf_disk_stopped(model->disk));
+        demand(model, may_fail(model));
         return;
     }
     if (done.status == RF_STORE_ABSENT) {
@@ -282,7 +290,7 @@ static void check_scan(struct model *model, unsigned t, uint32_t partition)
     while (done.more) {
         assert_rc_ok(rf_lsm_ops.submit(store, &op, &done));
         if (done.status != RF_STORE_FOUND) {
-            demand(model, done.status == RF_STORE_ABSENT || rf_disk_stopped(model->disk));
+            demand(model, done.status == RF_STORE_ABSENT || may_fail(model));
             break;
         }
         struct rf_slice rows = done.row.value;
@@ -318,7 +326,7 @@ static void do_job(struct model *model)
     }
     if (rf_job_step(model->jobs[s][j])) {
         struct rf_result ended = rf_store_job_end(store, model->jobs[s][j]);
-        demand(model, rf_ok(ended) || rf_disk_stopped(model->disk));
+        demand(model, rf_ok(ended) || may_fail(model));
         model->jobs[s][j] = NULL;
     }
 }
@@ -375,11 +383,17 @@ static void run_seed(uint64_t seed, struct model *sum)
     model->config.wal_max = 12000;
     open_model(model);
     for (unsigned life = 0; life < 6; life++) {
+        model->faulty = below(model, 4) == 0;
         rf_disk_stop_after(model->disk, 1 + below(model, 250));
+        rf_disk_fail_one_in(model->disk, model->faulty ? 20 + below(model, 60) : 0);
         for (unsigned i = 0; i < 150 && !rf_disk_stopped(model->disk); i++) {
             do_something(model);
         }
-        reopen_model(model, below(model, 4) != 0);
+        rf_disk_fail_one_in(model->disk, 0);
+        /* After a failed sync the page cache lies: only a power cut shows what is on disk. */
+        bool power_cut = model->faulty || below(model, 4) != 0;
+        model->faulty = false;
+        reopen_model(model, power_cut);
         for (unsigned k = 0; k < N_TABLES * N_KEYS; k++) {
             check_read(model, k % N_TABLES, k / N_TABLES);
         }
