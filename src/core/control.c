@@ -462,6 +462,10 @@ struct rf_result rf_control_new(const struct rf_control_config *config,
             rf_control_free(control);
             return decoded;
         }
+        if (config->cluster != 0 && control->cluster != 0 && control->cluster != config->cluster) {
+            rf_control_free(control);
+            return rf_result(RF_CORRUPT);
+        }
         control->dirty = control->cluster != 0;
     }
     *ret_control = control;

@@ -31,6 +31,10 @@ struct rf_control_config {
     uint64_t         hint_interval_us; /* between two walks over the stored hints */
     uint64_t         rng_seed;
     struct rf_member_pool *pool; /* shared with other machines of the thread; NULL: an own one */
+    /* The cluster that this node's durable identity names; 0: none. Without a state the node asks its
+     * seeds for this one, joins no other, and forms none. */
+    uint64_t cluster;
+    bool     no_forming; /* no cluster is known, but there may have been one: join, never form */
     struct rf_slice  state; /* encoded rf_cluster_state of the last run; empty at first start */
     uint64_t         state_hlc; /* of the stored row that held it; 0: none */
 };
@@ -38,7 +42,7 @@ struct rf_control_config {
 /* Appends the encoding of a cluster state; a full buffer shows in buf->failed. */
 void rf_cluster_state_encode(struct rf_buf *buf, const struct rf_cluster_state *state);
 
-/* Returns RF_OK, RF_CORRUPT (state) or RF_NO_MEMORY. */
+/* Returns RF_OK, RF_CORRUPT (state, or one of another cluster) or RF_NO_MEMORY. */
 RF_CHECKED struct rf_result rf_control_new(const struct rf_control_config *config,
                                            struct rf_control **ret_control);
 void rf_control_free(struct rf_control *control);

@@ -1,12 +1,23 @@
 /* The first start of a cluster. A node with an empty directory asks its seeds who they are. One that
  * knows a cluster admits it; when every seed has answered that it knows none, the one with the
- * smallest name makes the cluster's random id with all of them as members. Nobody serves before. */
+ * smallest name makes the cluster's random id with all of them as members. Nobody serves before. A node that was
+ * part of a cluster and lost its member table is admitted to that one again; it never makes one. */
 #include "core/control_private.h"
+
+/* Does this node hold data of a cluster whose member table it lost? Another cluster over the same
+ * data would have another hash seed, and place every key elsewhere. */
+static bool lost_members(const struct rf_control *control)
+{
+    return control->cluster == 0 && (control->config.cluster != 0 || control->config.no_forming);
+}
 
 static void make_cluster(struct rf_control *control)
 {
     const struct rf_member *smallest = NULL;
     bool                    self_is_seed = false;
+    if (lost_members(control)) {
+        return;
+    }
     for (uint32_t i = 0; i < control->config.n_seeds; i++) {
         const struct rf_seed_answer *seed = &control->seeds[i];
         if (!seed->answered) {
@@ -87,6 +98,12 @@ void rf_forming_ask(struct rf_control *control, const struct rf_message *message
         say(control, message, "a node of this name is running already; give each node its own name");
         return;
     }
+    if (lost_members(control)) {
+        say(control, message,
+            "a seed has lost the member table of its cluster and waits to be admitted again; name a "
+            "living member of that cluster among the seeds");
+        return;
+    }
     if (control->cluster == 0) {
         say(control, message, "");
         return;
@@ -109,6 +126,14 @@ void rf_forming_ask(struct rf_control *control, const struct rf_message *message
     say(control, message, "");
 }
 
+static void refused(struct rf_control *control, struct rf_slice why)
+{
+    size_t n = why.size < sizeof(control->refused) - 1 ? why.size : sizeof(control->refused) - 1;
+    memcpy(control->refused, why.data, n);
+    control->refused[n] = 0;
+    rf_effect_add(control->out, RF_FX_REFUSED)->text = control->refused;
+}
+
 void rf_forming_say(struct rf_control *control, const struct rf_message *message)
 {
     struct rf_reader reader = rf_reader(message->body);
@@ -120,11 +145,12 @@ void rf_forming_say(struct rf_control *control, const struct rf_message *message
         return;
     }
     if (refusal.size != 0) {
-        size_t n = refusal.size < sizeof(control->refused) - 1 ? refusal.size
-                                                                : sizeof(control->refused) - 1;
-        memcpy(control->refused, refusal.data, n);
-        control->refused[n] = 0;
-        rf_effect_add(control->out, RF_FX_REFUSED)->text = control->refused;
+        refused(control, refusal);
+        return;
+    }
+    if (cluster != 0 && control->config.cluster != 0 && cluster != control->config.cluster) {
+        refused(control, rf_slice_str("a seed belongs to another cluster than this node's data; "
+                                      "correct the seeds, or give the node an empty directory"));
         return;
     }
     struct rf_seed_answer *seed = &control->seeds[message->target];

@@ -35,13 +35,25 @@ static bool ask_best(struct rf_shard *shard, struct rf_slot *slot)
     return true;
 }
 
+/* Why answers are missing: would they suffice with those of replicas that are there but may have lost
+ * the key (D10)? */
+static enum rf_rc why_few(const struct rf_slot *slot, uint32_t answers, uint32_t needed)
+{
+    uint32_t n = answers;
+    for (uint32_t r = 0; r < slot->n; r++) {
+        n += slot->replicas[r].state == RF_REPLICA_FAILED &&
+             slot->replicas[r].status == RF_STORE_CANNOT_SAY;
+    }
+    return n >= needed ? RF_REPLICAS_REBUILDING : RF_QUORUM_UNAVAILABLE;
+}
+
 /* One replica failed: the next one, or the one that a hedge has asked already. */
 static void ask_next(struct rf_shard *shard, struct rf_slot *slot)
 {
     if (ask_best(shard, slot) || is_waiting(slot)) {
         return;
     }
-    rf_slot_reply(shard, slot, RF_QUORUM_UNAVAILABLE, NULL);
+    rf_slot_reply(shard, slot, why_few(slot, 0, 1), NULL);
     rf_slot_release(shard, slot);
 }
 
@@ -263,7 +275,8 @@ static void evaluate(struct rf_shard *shard, struct rf_slot *slot)
     if (slot->state == RF_SLOT_RUNNING) {
         bool few = tally.answers < slot->needed;
         shard->stats.quorum_failures += few;
-        rf_slot_reply(shard, slot, few ? RF_QUORUM_UNAVAILABLE : RF_REPLICA_TIMEOUT, NULL);
+        rf_slot_reply(shard, slot, few ? why_few(slot, tally.answers, slot->needed)
+                                       : RF_REPLICA_TIMEOUT, NULL);
     }
     rf_slot_release(shard, slot);
 }
@@ -292,6 +305,7 @@ static void eventual_answer(struct rf_shard *shard, struct rf_slot *slot,
 {
     if (answer->status != RF_STORE_FOUND && answer->status != RF_STORE_ABSENT) {
         replica->state = RF_REPLICA_FAILED;
+        replica->status = (uint8_t)answer->status;
         ask_next(shard, slot);
         return;
     }

@@ -179,6 +179,23 @@ static void reload_for(struct rf_control_host *host, const struct rf_mail *ask)
     }
 }
 
+/* The state that names the cluster is durable: now the identity names it too. */
+static void keep_cluster(struct rf_control_host *host)
+{
+    struct rf_engine *engine = host->base.server->engine;
+    uint64_t          cluster = rf_control_cluster(host->control);
+    if (cluster == 0 || cluster == rf_engine_cluster(engine)) {
+        return;
+    }
+    struct rf_result kept = rf_engine_keep_cluster(engine, cluster);
+    if (!rf_ok(kept)) {
+        rf_log(RF_LOG_ERROR, "identity_not_written",
+               "why=\"%s\" text=\"the node serves, but its identity file does not name its cluster "
+               "yet; it is tried again when the member set changes and at the next start\"",
+               rf_rc_text(kept.rc));
+    }
+}
+
 /* Every message of a peer tells its physical time. */
 static void hear_clock(struct rf_control_host *host, uint64_t node, uint64_t wall_ms)
 {
@@ -212,6 +229,9 @@ static void on_mail(struct rf_thread *thread, struct rf_mail *mail)
     if (mail->kind == RF_MAIL_STORED) {
         event.kind = RF_EV_STORED;
         event.as.stored = mail->as.stored;
+        if (mail->as.stored.status == RF_STORE_STORED) {
+            keep_cluster(host);
+        }
     } else if (mail->kind == RF_MAIL_FRAME) {
         struct rf_blob *blob = mail->as.frame.blob;
         event.kind = RF_EV_MESSAGE;
@@ -298,6 +318,20 @@ static void on_signal(uv_signal_t *handle, int number)
 
 /* ---- Life --------------------------------------------------------------------------------- */
 
+/* The node serves nothing until a member of its cluster admits it again: what the operator can do. */
+static void tell_lost_state(const struct rf_control_config *control)
+{
+    if (control->cluster == 0 && !control->no_forming) {
+        return;
+    }
+    rf_log(RF_LOG_ERROR, "cluster_state_lost",
+           "cluster=%016llx text=\"the member table of this node's cluster is not in its data "
+           "directory; the node asks its seeds to admit it again and never forms a new cluster over "
+           "old data: name a living member in cluster.seeds, or restore the data directory from a "
+           "backup, or empty it to begin anew\"",
+           (unsigned long long)control->cluster);
+}
+
 static struct rf_result make_machine(struct rf_control_host *host)
 {
     struct rf_server            *server = host->base.server;
@@ -314,6 +348,8 @@ static struct rf_result make_machine(struct rf_control_host *host)
             .dead_after_us = (uint64_t)config->cluster.dead_after_ms * 1000,
             .n_partitions = rf_engine_n_partitions(server->engine),
             .hint_interval_us = (uint64_t)config->cluster.gossip_interval_ms * 2000,
+            .cluster = rf_engine_cluster(server->engine),
+            .no_forming = rf_engine_cluster_unsure(server->engine),
             .rng_seed = rf_engine_node(server->engine) ^ rf_clock_now().mono_us,
     };
     snprintf(control.self.name, sizeof(control.self.name), "%s", config->node.name);
@@ -327,6 +363,8 @@ static struct rf_result make_machine(struct rf_control_host *host)
     if (rf_engine_meta(server->engine, "cluster", &state)) {
         control.state = state.value;
         control.state_hlc = state.version.hlc;
+    } else {
+        tell_lost_state(&control);
     }
     return rf_control_new(&control, &host->control);
 }

@@ -102,6 +102,9 @@ static void route_stored(struct rf_sim *sim, struct rf_sim_node *node, uint32_t 
     uint8_t         tag = rf_tag_shard(done->tag);
     uint32_t        to = tag == RF_CONTROL_SHARD ? sim->options.n_shards : tag;
     struct rf_event event = {.kind = RF_EV_STORED, .as.stored = *done};
+    if (tag == RF_CONTROL_SHARD && done->status == RF_STORE_STORED) {
+        node->cluster = rf_control_cluster(node->control); /* as a host does: after the state */
+    }
     if (to == shard) {
         rf_sim_push(sim, node, to, &event);
     } else {
@@ -380,6 +383,7 @@ static void start_control(struct rf_sim *sim, struct rf_sim_node *node)
         .n_partitions = sim->gossip_only ? 0 : RF_SIM_PARTITIONS,
         .hint_interval_us = 2000000,
         .rng_seed = rf_rng_next(&sim->rng),
+        .cluster = node->cluster,
         .state = sim->state,
         .pool = sim->pool,
     };

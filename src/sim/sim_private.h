@@ -69,6 +69,7 @@ struct rf_sim_node {
     bool                   up;
     uint32_t               incarnation; /* +1 at each start and crash */
     uint64_t               generation;
+    uint64_t               cluster; /* durable: the one that its identity names */
     int64_t                skew_ms;  /* of the wall clock */
     uint64_t               mono_us;  /* monotonic clock = this + virtual time */
     uint64_t               slow_us;  /* extra delay of everything this node sends */

@@ -1,4 +1,5 @@
 /* What to merge: the table's strategy decides, its plan is checked before anything acts on it. */
+#include "base/assert.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "storage/engine_private.h"
@@ -43,16 +44,18 @@ static struct rf_run run_of(const struct rf_data_file *file)
     };
 }
 
-/* Does the plan name files that are there, each once, and free? */
-static bool plan_is_valid(const struct rf_part *part, const struct rf_compaction *compaction)
+/* Does the plan name runs that the plugin was shown (the first n_shown files), each once, and free? */
+static bool plan_is_valid(const struct rf_part *part, const struct rf_compaction *compaction,
+                          uint32_t n_shown)
 {
     bool taken[RF_FILES_MAX] = {false};
-    if (compaction->n > part->n_files) {
+    rf_assert(n_shown <= RF_FILES_MAX && n_shown <= part->n_files);
+    if (compaction->n > n_shown) {
         return false;
     }
     for (uint32_t i = 0; i < compaction->n; i++) {
         uint32_t index = compaction->inputs[i];
-        if (index >= part->n_files || taken[index] || !may_merge(part->files[index])) {
+        if (index >= n_shown || taken[index] || !may_merge(part->files[index])) {
             return false;
         }
         taken[index] = true;
@@ -80,7 +83,7 @@ static bool ask_strategy(struct rf_store_table *table, const struct rf_part *par
     compaction->n = plan.n_inputs;
     compaction->output_level = plan.output_level;
     compaction->output_max_bytes = plan.output_max_bytes;
-    if (rc != RF_PLUGIN_OK || !plan_is_valid(part, compaction)) {
+    if (rc != RF_PLUGIN_OK || !plan_is_valid(part, compaction, n)) {
         rf_log(RF_LOG_ERROR, "strategy_failed",
                "table=%016llx text=\"the compaction plugin gave a plan that cannot be carried out; "
                "the table is not compacted until the next start\"",

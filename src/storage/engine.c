@@ -113,9 +113,24 @@ static void replay_record(void *argument, const struct rf_wal_record *record, ui
     engine->recovery.records++;
 }
 
+/* The shard's last segment so far ends too early. */
+static void mark_last_segment(struct rf_engine *engine, uint32_t shard)
+{
+    for (uint32_t i = engine->n_old_segments; i-- > 0;) {
+        uint32_t of_shard = 0;
+        uint64_t segment = 0;
+        bool     parsed = rf_wal_segment_parse(engine->old_segments[i].name, &of_shard, &segment);
+        rf_assert(parsed);
+        if (of_shard == shard) {
+            engine->old_segments[i].damaged = true;
+            return;
+        }
+    }
+}
+
 /* Segments of a shard come in order. Sequences that are missing between two of them were durable
  * (the later one says so) and are lost. */
-static void note_segment(struct replay *replay, uint32_t shard, uint64_t segment,
+static bool note_segment(struct replay *replay, uint32_t shard, uint64_t segment,
                          const struct rf_wal_info *info, bool damaged)
 {
     uint64_t last_seq = replay->last_seq[shard];
@@ -128,6 +143,10 @@ static void note_segment(struct replay *replay, uint32_t shard, uint64_t segment
     if (info->last_seq > last_seq) {
         replay->last_seq[shard] = info->last_seq;
     }
+    if (gap) {
+        mark_last_segment(replay->engine, shard);
+    }
+    return damaged || gap;
 }
 
 static uint64_t number_of(const char *name)
@@ -141,11 +160,12 @@ static uint64_t number_of(const char *name)
 
 /* Keeps the names in the order of their numbers, which is the order of runs: a key may have been
  * logged by another shard in each, and its older rows must be deleted first. */
-static struct rf_result keep_name(struct rf_engine *engine, const char *name)
+static struct rf_result keep_name(struct rf_engine *engine, const char *name, bool damaged)
 {
     if (engine->n_old_segments == engine->cap_old_segments) {
         uint32_t cap = engine->cap_old_segments == 0 ? 16 : engine->cap_old_segments * 2;
-        void    *grown = rf_mem_realloc(engine->old_segments, (size_t)cap * RF_WAL_NAME_SIZE);
+        struct rf_old_segment *grown =
+            rf_mem_realloc(engine->old_segments, sizeof(*grown) * cap);
         if (grown == NULL) {
             return rf_result(RF_NO_MEMORY);
         }
@@ -153,11 +173,12 @@ static struct rf_result keep_name(struct rf_engine *engine, const char *name)
         engine->cap_old_segments = cap;
     }
     uint32_t at = engine->n_old_segments++;
-    while (at != 0 && number_of(engine->old_segments[at - 1]) > number_of(name)) {
-        memcpy(engine->old_segments[at], engine->old_segments[at - 1], RF_WAL_NAME_SIZE);
+    while (at != 0 && number_of(engine->old_segments[at - 1].name) > number_of(name)) {
+        engine->old_segments[at] = engine->old_segments[at - 1];
         at--;
     }
-    snprintf(engine->old_segments[at], RF_WAL_NAME_SIZE, "%s", name);
+    snprintf(engine->old_segments[at].name, sizeof(engine->old_segments[at].name), "%s", name);
+    engine->old_segments[at].damaged = damaged;
     return rf_result(RF_OK);
 }
 
@@ -176,13 +197,13 @@ static void replay_segment(void *argument, const char *name)
     struct rf_result read =
         rf_wal_read(engine->config.fs, path, segment, replay_record, replay, &info);
     bool damaged = read.rc == RF_CORRUPT;
-    note_segment(replay, shard, segment, &info, damaged);
+    bool aside = note_segment(replay, shard, segment, &info, damaged);
     atomic_fetch_add(&engine->old_bytes, info.size);
     if (rf_ok(replay->result)) {
         replay->result = damaged ? rf_result(RF_OK) : read;
     }
     if (rf_ok(replay->result)) {
-        replay->result = keep_name(engine, name);
+        replay->result = keep_name(engine, name, aside);
     }
 }
 
@@ -192,7 +213,9 @@ static struct rf_result quarantine_all(struct rf_engine *engine)
 {
     rf_log(RF_LOG_ERROR, "wal_damaged",
            "segments=%llu text=\"the write-ahead log has lost acknowledged writes; this replica does "
-           "not answer for what it may have lost until it is repaired from its peers\"",
+           "not answer for what it may have lost until it is repaired from its peers. Check the disk; "
+           "the damaged segments stay in the directory wal as *.damaged, and can be deleted when the "
+           "replica is repaired\"",
            (unsigned long long)engine->recovery.damaged_segments);
     for (uint32_t p = 0; p < engine->identity.n_partitions; p++) {
         RF_TRY(rf_partition_quarantine(engine, p));
@@ -224,6 +247,18 @@ static struct rf_result replay_log(struct rf_engine *engine, struct replay *repl
     return rf_result(RF_OK);
 }
 
+/* After damage the absence of a cluster's state proves nothing, at later starts neither. */
+static struct rf_result note_doubt(struct rf_engine *engine)
+{
+    const struct rf_recovery *found = &engine->recovery;
+    if (engine->identity.cluster != 0 || engine->identity.unsure ||
+        found->damaged_segments + found->damaged_files + found->quarantined_partitions == 0) {
+        return rf_result(RF_OK);
+    }
+    engine->identity.unsure = true;
+    return rf_identity_write(engine->config.fs, engine->config.dir, &engine->identity);
+}
+
 static struct rf_result recover(struct rf_engine *engine, struct rf_engine_error *error)
 {
     struct replay *replay = RF_NEW(struct replay);
@@ -238,6 +273,9 @@ static struct rf_result recover(struct rf_engine *engine, struct rf_engine_error
                       rf_rc_text(result.rc));
     }
     rf_mem_free(replay);
+    if (rf_ok(result)) {
+        result = note_doubt(engine);
+    }
     atomic_store(&engine->old_gone, engine->n_old_segments == 0);
     if (engine->n_old_segments != 0 && atomic_load(&engine->old_pins) == 0) {
         engine->stores[0].trim_old = true; /* everything is in files already */
@@ -317,6 +355,34 @@ uint64_t rf_engine_node(const struct rf_engine *engine)
 uint64_t rf_engine_generation(const struct rf_engine *engine)
 {
     return engine->identity.generation;
+}
+
+uint64_t rf_engine_cluster(const struct rf_engine *engine)
+{
+    return engine->identity.cluster;
+}
+
+bool rf_engine_cluster_unsure(const struct rf_engine *engine)
+{
+    return engine->identity.unsure;
+}
+
+struct rf_result rf_engine_keep_cluster(struct rf_engine *engine, uint64_t cluster)
+{
+    struct rf_identity identity = engine->identity;
+    rf_assert(cluster != 0);
+    if (identity.cluster == cluster) {
+        return rf_result(RF_OK);
+    }
+    if (identity.cluster != 0) {
+        return rf_result(RF_CONFLICT);
+    }
+    identity.cluster = cluster;
+    identity.unsure = false;
+    RF_TRY(rf_identity_write(engine->config.fs, engine->config.dir, &identity));
+    engine->identity.cluster = cluster; /* the other members are read by other threads */
+    engine->identity.unsure = false;
+    return rf_result(RF_OK);
 }
 
 uint32_t rf_engine_n_partitions(const struct rf_engine *engine)

@@ -44,6 +44,17 @@ void rf_engine_close(struct rf_engine *engine);
 
 uint64_t rf_engine_node(const struct rf_engine *engine); /* random id, low 8 bits 0 */
 uint64_t rf_engine_generation(const struct rf_engine *engine);
+/* The cluster that the directory belongs to; 0: none yet, or not known. Thread: that of
+ * rf_engine_keep_cluster. */
+uint64_t rf_engine_cluster(const struct rf_engine *engine);
+/* No cluster is known, but what told it may be lost (damage; an identity of format 1): the node must
+ * not form a new one over its old data. Thread: as above. */
+bool rf_engine_cluster_unsure(const struct rf_engine *engine);
+/* Makes the cluster (not 0) part of the identity; nothing to do when it is already. Called when the
+ * cluster's state is durable, so that a crash between the two leaves the state, which tells both.
+ * RF_OK, RF_CONFLICT (the directory belongs to another one), RF_IO_ERROR, RF_DISK_RESERVE. Thread:
+ * one and the same. Blocks: yes, once in a directory's life. */
+RF_CHECKED struct rf_result rf_engine_keep_cluster(struct rf_engine *engine, uint64_t cluster);
 uint32_t rf_engine_n_partitions(const struct rf_engine *engine);
 /* The shard that owns a token's partition. Thread: any. */
 uint32_t rf_engine_shard_of(const struct rf_engine *engine, uint64_t token);

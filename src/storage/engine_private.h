@@ -100,6 +100,11 @@ struct rf_store {
     uint32_t            n_garbage, cap_garbage;
 };
 
+struct rf_old_segment {
+    char name[RF_WAL_NAME_SIZE];
+    bool damaged; /* is put aside, not deleted: it may be all that is left of some writes */
+};
+
 struct rf_engine {
     struct rf_engine_config config;
     struct rf_file          lock;
@@ -108,7 +113,7 @@ struct rf_engine {
     struct rf_recovery      recovery;
     struct rf_partition    *partitions; /* n_partitions */
     struct rf_store        *stores;
-    char                  (*old_segments)[RF_WAL_NAME_SIZE]; /* of earlier runs, in order */
+    struct rf_old_segment  *old_segments; /* of earlier runs, in order */
     uint32_t                n_old_segments, cap_old_segments;
     _Atomic uint64_t        old_bytes; /* of them; 0 when they are gone */
     _Atomic bool            old_gone;  /* and with them what must go before newer segments may */

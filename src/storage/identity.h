@@ -1,4 +1,4 @@
-/* Who this directory is: node id, generation, number of partitions. One small checksummed file,
+/* Who this directory is: node id, generation, number of partitions, cluster. One small checksummed file,
  * replaced as a whole (docs/formats/identity.md). */
 #ifndef RF_STORAGE_IDENTITY_H
 #define RF_STORAGE_IDENTITY_H
@@ -8,10 +8,13 @@
 struct rf_identity {
     uint64_t node;
     uint64_t generation;
+    uint64_t cluster; /* that this directory belongs to; 0: none yet, or not known */
     uint32_t n_partitions;
+    bool     unsure; /* cluster 0, but it may have belonged to one: it must not form another */
 };
 
-/* RF_OK, RF_NOT_FOUND (empty directory), RF_CORRUPT, RF_WRONG_VERSION, RF_IO_ERROR. Blocks. */
+/* Reads formats 1 and 2; one of format 1 that was started before does not tell its cluster: unsure.
+ * RF_OK, RF_NOT_FOUND (empty directory), RF_CORRUPT, RF_WRONG_VERSION, RF_IO_ERROR. Blocks. */
 RF_CHECKED struct rf_result rf_identity_read(struct rf_fs fs, const char *dir,
                                              struct rf_identity *ret_identity);
 /* Writes a new file beside the old one, syncs it and puts it in its place. Blocks. */

@@ -2,6 +2,7 @@
  * Runs on any thread; the partition belongs to the job until its end. */
 #include <stdio.h>
 
+#include "base/log.h"
 #include "base/mem.h"
 #include "storage/job_private.h"
 
@@ -203,13 +204,36 @@ static struct rf_result commit(struct rf_job *job)
 
 /* ---- Deletion ----------------------------------------------------------------------------- */
 
-static struct rf_result delete_segment(struct rf_job *job, const char *name)
+/* Out of the way of recovery, but not gone. The generation makes the name the only one: numbers begin
+ * anew when a log is empty. */
+static struct rf_result put_aside(struct rf_job *job, const char *dir, const char *name,
+                                  const char *path)
+{
+    char         aside[RF_PATH_SIZE + RF_WAL_NAME_SIZE + 64];
+    struct rf_fs fs = job->engine->config.fs;
+    snprintf(aside, sizeof(aside), "%s.%llu.damaged", path,
+             (unsigned long long)job->engine->identity.generation);
+    struct rf_result moved = fs.ops->rename(fs.context, path, aside);
+    if (!rf_ok(moved) && moved.rc != RF_NOT_FOUND) {
+        return moved;
+    }
+    rf_log(RF_LOG_WARN, "wal_put_aside",
+           "file=%s.%llu.damaged dir=%s text=\"a damaged segment of the log is kept and not read "
+           "again; delete it when the replica is repaired from its peers\"",
+           name, (unsigned long long)job->engine->identity.generation, dir);
+    return fs.ops->sync_dir(fs.context, dir);
+}
+
+static struct rf_result remove_segment(struct rf_job *job, const char *name, bool damaged)
 {
     char         path[RF_PATH_SIZE + RF_WAL_NAME_SIZE + 8];
     char         dir[RF_PATH_SIZE + 8];
     struct rf_fs fs = job->engine->config.fs;
     snprintf(dir, sizeof(dir), "%s/wal", job->engine->config.dir);
     snprintf(path, sizeof(path), "%s/%s", dir, name);
+    if (damaged) {
+        return put_aside(job, dir, name, path);
+    }
     struct rf_result gone = fs.ops->unlink(fs.context, path);
     if (!rf_ok(gone) && gone.rc != RF_NOT_FOUND) {
         return gone;
@@ -236,13 +260,13 @@ static struct rf_result trim_one(struct rf_job *job, bool *ret_more)
     }
     at -= trim->n_garbage;
     if (at < n_old) {
-        return delete_segment(job, engine->old_segments[at]);
+        return remove_segment(job, engine->old_segments[at].name, engine->old_segments[at].damaged);
     }
     at -= n_old;
     if (at < trim->n_segments) {
         char name[RF_WAL_NAME_SIZE];
         rf_wal_segment_name(job->store->shard, trim->segments[at], name);
-        return delete_segment(job, name);
+        return remove_segment(job, name, false);
     }
     return rf_result(RF_OK);
 }

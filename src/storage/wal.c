@@ -327,8 +327,9 @@ struct rf_wal_stats rf_wal_stats(const struct rf_wal *wal)
 /* ---- Reading back ------------------------------------------------------------------------- */
 
 /* Does a valid group of this segment after `offset` say that `seq` had been durable? Then what is
- * bad before it is damage, not a torn tail. */
-static bool later_group_covers(struct rf_slice bytes, uint64_t segment, size_t offset, uint64_t seq)
+ * bad before it is damage, not a torn tail, and reading goes on there: at its offset. 0: there is
+ * none. */
+static size_t later_group_covers(struct rf_slice bytes, uint64_t segment, size_t offset, uint64_t seq)
 {
     for (size_t at = offset + RF_WAL_ALIGN; at + RF_WAL_GROUP_HEADER <= bytes.size;
          at += RF_WAL_ALIGN) {
@@ -336,11 +337,12 @@ static bool later_group_covers(struct rf_slice bytes, uint64_t segment, size_t o
         size_t              size = 0;
         struct rf_slice     rest = rf_slice(bytes.data + at, bytes.size - at);
         if (rf_ok(rf_wal_group_decode(rest, &group, &size)) && group.segment == segment &&
-            group.durable_seq >= seq) {
-            return true;
+            group.durable_seq >= seq && group.first_seq == group.durable_seq + 1) {
+            rf_assert(group.first_seq > seq);
+            return at;
         }
     }
-    return false;
+    return 0;
 }
 
 static struct rf_result read_records(const struct rf_wal_group *group,
@@ -367,15 +369,19 @@ static struct rf_result read_groups(struct rf_slice bytes, uint64_t segment,
         struct rf_slice     rest = rf_slice(bytes.data + at, bytes.size - at);
         struct rf_result    decoded = rf_wal_group_decode(rest, &group, &size);
         if (rf_ok(decoded) && group.segment != segment) {
-            return rf_result(RF_OK); /* left over from the segment's former life */
+            break; /* left over from the segment's former life */
         }
         if (!rf_ok(decoded)) {
-            if (later_group_covers(bytes, segment, at, info->last_seq + 1)) {
-                info->damaged_at = at;
-                return rf_result(RF_CORRUPT);
+            size_t next = later_group_covers(bytes, segment, at, info->last_seq + 1);
+            if (next == 0) {
+                info->torn_at = decoded.rc == RF_NOT_FOUND ? 0 : at;
+                break;
             }
-            info->torn_at = decoded.rc == RF_NOT_FOUND ? 0 : at;
-            return rf_result(RF_OK);
+            rf_assert(next > at && next < bytes.size);
+            info->damaged_at = info->damages == 0 ? at : info->damaged_at;
+            info->damages++;
+            at = next;
+            continue;
         }
         RF_TRY(read_records(&group, each, argument));
         info->first_seq = info->first_seq == 0 ? group.first_seq : info->first_seq;
@@ -383,7 +389,7 @@ static struct rf_result read_groups(struct rf_slice bytes, uint64_t segment,
         info->durable_seq = group.durable_seq;
         at += size;
     }
-    return rf_result(RF_OK);
+    return rf_result(info->damages == 0 ? RF_OK : RF_CORRUPT);
 }
 
 struct rf_result rf_wal_read(struct rf_fs fs, const char *path, uint64_t segment,

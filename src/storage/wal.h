@@ -63,7 +63,8 @@ bool rf_wal_segment_parse(const char *name, uint32_t *ret_shard, uint64_t *ret_s
 
 /* What a segment holds. Calls `each` for every record of its valid groups in order.
  * Returns RF_OK (ends cleanly or in a torn tail, which is reported in ret_info), RF_CORRUPT for
- * damage: a bad group although a later one says that it had been durable (S31). The file is synced, so
+ * damage: a bad group although a later one says that it had been durable (S31); the valid groups
+ * before, between and after were given to `each` all the same. The file is synced, so
  * that nothing that is served from it can vanish. */
 struct rf_wal_info {
     uint64_t size;          /* bytes of the file */
@@ -71,7 +72,8 @@ struct rf_wal_info {
     uint64_t last_seq;      /* of the last valid group; 0: none */
     uint64_t durable_seq;   /* highest durable mark seen */
     uint64_t torn_at;       /* offset of a torn tail; 0: none */
-    uint64_t damaged_at;    /* offset of damage; 0: none */
+    uint64_t damages;       /* places where durable groups are bad */
+    uint64_t damaged_at;    /* offset of the first of them */
 };
 RF_CHECKED struct rf_result rf_wal_read(struct rf_fs fs, const char *path, uint64_t segment,
                                         void (*each)(void *argument,

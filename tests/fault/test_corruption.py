@@ -1,8 +1,11 @@
 """Bytes change on disk under a stopped node: S30, S31, S103, S137-S140, S172, S173."""
 import os
+import struct
+
+import pytest
 
 from cluster_conftest import until
-from faultlib import settled
+from faultlib import ready, settled
 
 
 def written(cluster, count=60):
@@ -82,3 +85,42 @@ def test_damaged_identity(cluster):
     assert "event=storage_failed" in n3.log() and "identity" in n3.log()
     assert cluster.nodes[0].put("k", "v").status_code == 201
     assert cluster.nodes[1].value("key/1", consistency="strong") == b"value 1"
+
+
+def cluster_id(node):
+    """What the identity file says (docs/formats/identity.md)."""
+    data = (node.dir / "data" / "identity").read_bytes()
+    assert len(data) == 48
+    return struct.unpack_from("<Q", data, 32)[0]
+
+
+@pytest.mark.parametrize("nodes", [1, 3])
+def test_damage_never_founds_a_new_cluster(configured, nodes):
+    """A bad byte in the first group of every log of a node, where the member table is: after the start
+    the node is in its old cluster, or not ready and says what to do; it never makes a new one."""
+    cluster = configured(nodes=nodes)
+    node = cluster.nodes[0]
+    for i in range(20):
+        assert node.put(f"key/{i}", f"value {i}").status_code == 201
+    until(lambda: cluster_id(node) != 0, "the identity names the cluster")
+    before = cluster_id(node)
+    node.kill()
+    for wal in (node.dir / "data").rglob("*.wal"):
+        flip(wal, 20)
+    started = node.log().count("event=recovered")
+    cluster.cli("dev", "start", node.name, check=False)
+    until(lambda: node.log().count("event=recovered") > started, "the node recovered")
+    until(lambda: ready(node) or "event=cluster_state_lost" in node.log(), "ready, or told why not")
+    assert cluster_id(node) == before
+    if nodes == 3:
+        check_all_of(cluster, 20)
+    elif ready(node):
+        for i in range(20):  # the only replica: the value, or "cannot say", never "absent"
+            assert node.get(f"key/{i}", consistency="strong").status_code in (200, 503)
+
+
+def check_all_of(cluster, count):
+    settled(cluster)
+    for node in cluster.nodes:
+        for i in range(count):
+            assert node.value(f"key/{i}", consistency="strong") == f"value {i}".encode()

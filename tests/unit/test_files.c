@@ -352,6 +352,35 @@ static void damaged_log(void **state)
     assert_slice(row.value, "v");
 }
 
+static void count_damaged(void *argument, const char *name)
+{
+    unsigned *n = argument;
+    *n += strstr(name, ".damaged") != NULL;
+}
+
+/* Goal: what the log holds behind damage is kept: in the store, and the segment itself as *.damaged,
+ * which is not read again (S31). */
+static void behind_damage(void **state)
+{
+    struct files_fixture *files = *state;
+    struct rf_fs          fs = files->base.config.fs;
+    fill(files, 8, 100, "v");
+    assert_true(rf_disk_flip(files->disk, "/node/wal/000-0000000000000001.wal", 20, 1));
+    reopen(files);
+    assert_int_equal(1, rf_engine_recovery(files->base.engine).damaged_segments);
+    assert_int_equal(7, rf_engine_recovery(files->base.engine).records);
+    for (unsigned i = 1; i <= 2; i++) {
+        unsigned n = 0;
+        put(store_of(files), "more", 200 + i, "v");
+        flush(files, 1);
+        assert_int_equal(0, run_jobs(store_of(files), 1));
+        assert_rc_ok(fs.ops->list(fs.context, "/node/wal", count_damaged, &n));
+        assert_int_equal(1, n);
+        reopen(files);
+        assert_int_equal(0, rf_engine_recovery(files->base.engine).damaged_segments);
+    }
+}
+
 /* Goal: a lost end of a segment that another one follows is damage, not a torn tail (S31). */
 static void missing_between_segments(void **state)
 {
@@ -482,6 +511,31 @@ static void wrong_plans(void **state)
     assert_int_equal(4, rf_store_stats(store_of(files)).files);
 }
 
+/* Goal: a plan may name only runs that the plugin was shown, though the part has more files.
+ * Method: 514 files; a plan with an index between the shown number and that of files, and one with as
+ * many inputs as there are files. */
+static void plans_beyond_what_was_shown(void **state)
+{
+    struct files_fixture                *files = *state;
+    static const struct rf_compaction_ops ops = {.size = sizeof(ops), .pick = wrong_pick};
+    for (unsigned i = 0; i < 514; i++) {
+        assert_int_equal(RF_STORE_STORED, put(store_of(files), "k", 100 + i, "v"));
+        flush(files, 1);
+    }
+    assert_int_equal(514, rf_store_stats(store_of(files)).files);
+    for (unsigned kind = 0; kind <= 2; kind += 2) {
+        struct rf_table_policy policy = {.id = TEST_TABLE, .compaction = &ops,
+                                         .compaction_options = &kind};
+        reopen(files);
+        assert_rc_ok(rf_engine_add_table(files->base.engine, &policy));
+        put(store_of(files), "k", 1000 + kind, "v");
+        flush(files, 1);
+        assert_int_equal(0, rf_store_stats(store_of(files)).compactions);
+        assert_int_equal(0, rf_store_stats(store_of(files)).failed_jobs);
+        assert_value(store_of(files), "k", "v");
+    }
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make_files, drop_files)
@@ -493,7 +547,8 @@ int main(void)
         TEST(damaged_tail_of_manifest), TEST(damaged_log),
         TEST(missing_between_segments), TEST(full_disk),
         TEST(log_waits_for_space), TEST(reserve),
-        TEST(wrong_plans),
+        TEST(wrong_plans), TEST(behind_damage),
+        TEST(plans_beyond_what_was_shown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

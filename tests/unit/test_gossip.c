@@ -199,6 +199,36 @@ static void convergence_is_final(void **state)
     }
 }
 
+/* Goal: a node that lost its member table is admitted to its own cluster only, and forms none.
+ * Method: node 1 starts anew without state: as one that knows the cluster; as one of another cluster;
+ * then all nodes at once, where nobody is left who could admit. */
+static void lost_members_form_nothing(void **state)
+{
+    struct cluster *cluster = *state;
+    uint64_t        id = rf_control_cluster(cluster->controls[0]);
+    assert_converged(cluster);
+    for (uint64_t generation = 2; generation <= 3; generation++) {
+        struct rf_control_config config = config_of(1, generation);
+        config.cluster = generation == 2 ? id : id + 2;
+        rf_control_free(cluster->controls[1]);
+        assert_rc_ok(rf_control_new(&config, &cluster->controls[1]));
+        rounds(cluster, 20);
+        uint64_t now = rf_control_cluster(cluster->controls[1]);
+        assert_true(now == (generation == 2 ? id : 0));
+    }
+    for (uint32_t i = 0; i < NODES; i++) {
+        struct rf_control_config config = config_of(i, 4);
+        config.cluster = i == 0 ? 0 : id; /* one does not even know that */
+        config.no_forming = i == 0;
+        rf_control_free(cluster->controls[i]);
+        assert_rc_ok(rf_control_new(&config, &cluster->controls[i]));
+    }
+    rounds(cluster, 20);
+    for (uint32_t i = 0; i < NODES; i++) {
+        assert_true(rf_control_cluster(cluster->controls[i]) == 0);
+    }
+}
+
 /* A DELTA with members number first … first + n - 1, told to node 0. */
 static void send_members(struct cluster *cluster, uint32_t first, uint32_t n, uint64_t told_n)
 {
@@ -494,6 +524,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(convergence_is_final, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(lost_members_form_nothing, set_up, tear_down),
         cmocka_unit_test_setup_teardown(members_are_limited, set_up, tear_down),
         cmocka_unit_test_setup_teardown(many_return_at_once, set_up, tear_down),
         cmocka_unit_test_setup_teardown(stored_state_never_goes_back, set_up, tear_down),

@@ -18,6 +18,7 @@ struct node {
     struct rf_shard *shard;
     struct rf_row    row; /* borrows bench.value; version 0: absent */
     bool             silent; /* what is sent to it is lost */
+    bool             damaged; /* it cannot say what it had (D10) */
 };
 
 struct bench {
@@ -79,8 +80,12 @@ static void store(struct bench *bench, uint32_t node, const struct rf_store_op *
     if (op->kind == RF_STORE_READ) {
         bool found = rf_row_exists(&bench->nodes[node].row);
         event.as.stored.status = found ? RF_STORE_FOUND : RF_STORE_ABSENT;
-        event.as.stored.row = bench->nodes[node].row;
-        rf_blob_take(event.as.stored.row.blob);
+        if (bench->nodes[node].damaged) {
+            event.as.stored.status = RF_STORE_CANNOT_SAY;
+        } else {
+            event.as.stored.row = bench->nodes[node].row;
+            rf_blob_take(event.as.stored.row.blob);
+        }
     } else if (op->table >= TABLE && rf_row_compare(&op->row, &bench->nodes[node].row) > 0) {
         bench->nodes[node].row = op->row;
         bench->nodes[node].row.key = rf_slice(bench->value->data, 1);
@@ -305,6 +310,25 @@ static void a_local_replica_answers_alone(void **state)
     assert_int_equal(0, rf_shard_stats(bench->nodes[2].shard).hedges);
 }
 
+/* Goal: D10, a client learns that replicas are there but cannot say: it is not told that they are
+ * away. Method: one damaged replica harms nothing, two do; eventual reads when all are. */
+static void damaged_replicas_are_told(void **state)
+{
+    struct bench *bench = *state;
+    client(bench, 0, RF_CLIENT_PUT, true);
+    bench->nodes[1].damaged = true;
+    client(bench, 0, RF_CLIENT_GET, true);
+    assert_int_equal(RF_OK, bench->last.rc);
+    bench->nodes[2].damaged = true;
+    client(bench, 0, RF_CLIENT_GET, true);
+    assert_int_equal(RF_REPLICAS_REBUILDING, bench->last.rc);
+    client(bench, 1, RF_CLIENT_GET, false);
+    assert_int_equal(RF_OK, bench->last.rc);
+    bench->nodes[0].damaged = true;
+    client(bench, 1, RF_CLIENT_GET, false);
+    assert_int_equal(RF_REPLICAS_REBUILDING, bench->last.rc);
+}
+
 /* The node that has no copy in the table of two. */
 static uint32_t outsider(const struct bench *bench)
 {
@@ -380,6 +404,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_slow_replica_is_hedged, set_up, tear_down),
         cmocka_unit_test_setup_teardown(equal_versions_are_compared_whole, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_local_replica_answers_alone, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(damaged_replicas_are_told, set_up, tear_down),
     };
     return cmocka_run_group_tests_name("shard_steady", tests, NULL, NULL);
 }

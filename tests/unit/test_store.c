@@ -5,6 +5,11 @@
 #include "storage/engine_private.h"
 #include "storage/identity.h"
 
+#include <unistd.h>
+
+#include "base/crc.h"
+#include "format/codec.h"
+
 static int make_store(void **state)
 {
     struct store_fixture *fixture = calloc(1, sizeof(*fixture));
@@ -138,15 +143,15 @@ static void identity_is_checked(void **state)
     struct rf_identity    identity;
     struct rf_engine     *engine = NULL;
     char                  path[128];
-    uint8_t               bytes[32];
+    uint8_t               bytes[48];
     rf_engine_close(fixture->engine);
     snprintf(path, sizeof(path), "%s/identity", fixture->dir);
     FILE *file = fopen(path, "r+b");
-    assert_int_equal(32, fread(bytes, 1, 32, file));
-    for (int i = 0; i < 32; i++) {
+    assert_int_equal(48, fread(bytes, 1, 48, file));
+    for (int i = 0; i < 48; i++) {
         bytes[i] ^= 1;
         rewind(file);
-        fwrite(bytes, 1, 32, file);
+        fwrite(bytes, 1, 48, file);
         fflush(file);
         assert_rc(RF_CORRUPT, rf_identity_read(fixture->config.fs, fixture->dir, &identity));
         bytes[i] ^= 1;
@@ -154,9 +159,47 @@ static void identity_is_checked(void **state)
     assert_rc(RF_CORRUPT, rf_engine_open(&fixture->config, &engine, &fixture->error) );
     assert_non_null(strstr(fixture->error.text, "identity"));
     rewind(file);
-    fwrite(bytes, 1, 32, file);
+    fwrite(bytes, 1, 48, file);
     fclose(file);
     open_engine(fixture);
+}
+
+/* Goal: the cluster is part of the identity, once and for all; an identity of format 1 is read, and
+ * does not claim that the directory never was part of a cluster. */
+static void identity_keeps_the_cluster(void **state)
+{
+    struct store_fixture *fixture = *state;
+    char                  path[128];
+    uint8_t               bytes[48];
+    assert_true(rf_engine_cluster(fixture->engine) == 0);
+    assert_false(rf_engine_cluster_unsure(fixture->engine));
+    assert_rc_ok(rf_engine_keep_cluster(fixture->engine, 77));
+    assert_rc_ok(rf_engine_keep_cluster(fixture->engine, 77));
+    reopen_engine(fixture);
+    assert_true(rf_engine_cluster(fixture->engine) == 77);
+    assert_rc(RF_CONFLICT, rf_engine_keep_cluster(fixture->engine, 78));
+    uint64_t node = rf_engine_node(fixture->engine);
+    uint64_t generation = rf_engine_generation(fixture->engine);
+    rf_engine_close(fixture->engine);
+    snprintf(path, sizeof(path), "%s/identity", fixture->dir);
+    FILE *file = fopen(path, "r+b");
+    assert_int_equal(48, fread(bytes, 1, 48, file));
+    rf_store_le(bytes + 8, 1, 4);
+    rf_store_le(bytes + 4, rf_crc32c(0, rf_slice(bytes + 8, 24)), 4);
+    rewind(file);
+    fwrite(bytes, 1, 32, file);
+    fclose(file);
+    assert_int_equal(0, truncate(path, 32));
+    for (int i = 0; i < 2; i++) { /* at later starts too */
+        open_engine(fixture);
+        assert_true(rf_engine_node(fixture->engine) == node);
+        assert_true(rf_engine_generation(fixture->engine) == generation + 1 + (uint64_t)i);
+        assert_true(rf_engine_cluster_unsure(fixture->engine));
+        rf_engine_close(fixture->engine);
+    }
+    open_engine(fixture);
+    assert_rc_ok(rf_engine_keep_cluster(fixture->engine, 77));
+    assert_false(rf_engine_cluster_unsure(fixture->engine));
 }
 
 /* ---- Scans -------------------------------------------------------------------------------- */
@@ -273,6 +316,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(shards_change, make_store, drop_store),
         cmocka_unit_test_setup_teardown(meta_and_lock, make_store, drop_store),
         cmocka_unit_test_setup_teardown(identity_is_checked, make_store, drop_store),
+        cmocka_unit_test_setup_teardown(identity_keeps_the_cluster, make_store, drop_store),
         cmocka_unit_test_setup_teardown(scan_in_pieces, make_store, drop_store),
         cmocka_unit_test_setup_teardown(reserve_is_for_repairs, make_store, drop_store),
         cmocka_unit_test_setup_teardown(failed_sync_is_final, make_store, drop_store),
