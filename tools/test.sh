@@ -26,18 +26,18 @@ if wants unit || wants sim || wants cluster || wants fault; then build dev; fi
 if wants unit; then
     for test in build/dev/bin/test_*; do check "$(basename "$test")" "$test"; done
 fi
-if wants unit; then check abi /usr/bin/python3 -m pytest -q -p no:cacheprovider tests/abi; fi
+if wants unit; then check abi timeout -k 10 900 /usr/bin/python3 -m pytest -q -p no:cacheprovider tests/abi; fi
 if wants sim && [ -x tools/test_sim.sh ]; then check sim tools/test_sim.sh; fi
 if wants fuzz && [ -x tools/test_fuzz.sh ]; then check fuzz tools/test_fuzz.sh; fi
 if wants cluster; then
-    check cluster env RINGFORT_BIN="$PWD/build/dev/bin" /usr/bin/python3 -m pytest -q -p no:cacheprovider tests/cluster
+    check cluster env RINGFORT_BIN="$PWD/build/dev/bin" timeout -k 10 900 /usr/bin/python3 -m pytest -q -p no:cacheprovider tests/cluster
 fi
 if wants fault; then
-    check fault env RINGFORT_BIN="$PWD/build/dev/bin" /usr/bin/python3 -m pytest -q -p no:cacheprovider tests/fault
+    check fault env RINGFORT_BIN="$PWD/build/dev/bin" timeout -k 10 900 /usr/bin/python3 -m pytest -q -p no:cacheprovider tests/fault
 fi
 if wants tsan; then
     build tsan
-    check tsan env RINGFORT_BIN="$PWD/build/tsan/bin" TSAN_OPTIONS=exitcode=0 /usr/bin/python3 -m pytest -q \
+    check tsan env RINGFORT_BIN="$PWD/build/tsan/bin" TSAN_OPTIONS=exitcode=0 timeout -k 10 900 /usr/bin/python3 -m pytest -q \
         -p no:cacheprovider tests/cluster --ignore tests/cluster/test_bench.py
 fi
 printf '\n%d passed, %d failed\n' "$passed" "${#failed[@]}"

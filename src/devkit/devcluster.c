@@ -19,6 +19,8 @@
 
 #include "devkit/certs.h"
 
+#define STOP_WAITS_MAX 30000u /* of 2 ms */
+
 extern char **environ;
 
 static struct rf_result fail(char why[256], const char *what, const char *path)
@@ -271,7 +273,12 @@ struct rf_result rf_dev_signal(const struct rf_devcluster *dev, uint32_t node, i
         return rf_result(RF_NOT_FOUND);
     }
     kill(pid, signal_number);
-    while (is_running(pid)) {
+    /* A node that does not end within a minute hangs: it is killed, and that is a failure. */
+    for (uint32_t waits = 0; is_running(pid); waits++) {
+        if (waits == STOP_WAITS_MAX) {
+            kill(pid, SIGKILL);
+            return rf_result(RF_LIMIT);
+        }
         nanosleep(&(struct timespec){.tv_nsec = 2000000}, NULL);
     }
     return rf_result(RF_OK);

@@ -160,6 +160,8 @@ static void do_effect(struct rf_worker *worker, struct rf_effect *effect)
     }
 }
 
+#define ROUNDS_MAX 1000u /* steps of the machine in one turn of the loop */
+
 /* At the end of a loop turn: steps the machine with all that the turn brought, until its queue is
  * empty (effects may add events: completions at once). So one step handles many events, messages to
  * one peer share a TLS record, and writes of one turn share a log group. */
@@ -167,7 +169,11 @@ static void run_machine(void *user)
 {
     struct rf_worker *worker = user;
     struct rf_effects effects = {.list = worker->effects, .max = RF_EFFECTS_MAX};
-    while (worker->queue.n != 0) {
+    for (uint32_t round = 0; worker->queue.n != 0; round++) {
+        if (round == ROUNDS_MAX) {
+            rf_thread_wake_at(&worker->base, 0); /* the loop must have its turn, too */
+            break;
+        }
         enum rf_rc rc =
             rf_shard_step(worker->shard, worker->queue.list, worker->queue.n, &effects).rc;
         rf_assert(rc == RF_OK || rc == RF_MORE);
