@@ -102,4 +102,7 @@ struct rf_effects {
 /* Appends an empty effect; the caller of a step made room. */
 struct rf_effect *rf_effect_add(struct rf_effects *effects, enum rf_effect_kind kind);
 
+/* Drops the references that the event's maker holds: for hosts, when the step is done. */
+void rf_event_drop(const struct rf_event *event);
+
 #endif

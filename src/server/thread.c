@@ -187,36 +187,13 @@ void rf_thread_wake_at(struct rf_thread *thread, uint64_t at_us)
 
 /* ---- Events ------------------------------------------------------------------------------- */
 
-static void drop_event(const struct rf_event *event)
-{
-    switch (event->kind) {
-    case RF_EV_CLIENT:
-        rf_blob_drop(event->as.client.row.blob);
-        break;
-    case RF_EV_MESSAGE:
-        rf_blob_drop(event->as.message.row.blob);
-        break;
-    case RF_EV_STORED:
-        rf_blob_drop(event->as.stored.row.blob);
-        break;
-    case RF_EV_VIEW:
-        rf_view_drop(event->as.view);
-        break;
-    case RF_EV_TICK:
-    case RF_EV_ALIVE:
-    case RF_EV_LINK:
-    default:
-        break;
-    }
-}
-
 void rf_queue_push(struct rf_event_queue *queue, const struct rf_event *event)
 {
     if (queue->n == queue->cap) {
         uint32_t         cap = queue->cap == 0 ? 64 : queue->cap * 2;
         struct rf_event *grown = rf_mem_realloc(queue->list, sizeof(*grown) * cap);
         if (grown == NULL) {
-            drop_event(event); /* as if the message was lost: requests time out */
+            rf_event_drop(event); /* as if the message was lost: requests time out */
             return;
         }
         queue->list = grown;
@@ -229,7 +206,7 @@ void rf_queue_consume(struct rf_event_queue *queue, uint32_t n)
 {
     rf_assert(n <= queue->n);
     for (uint32_t i = 0; i < n; i++) {
-        drop_event(&queue->list[i]);
+        rf_event_drop(&queue->list[i]);
     }
     if (n != 0 && n != queue->n) {
         memmove(queue->list, queue->list + n, sizeof(*queue->list) * (queue->n - n));

@@ -19,29 +19,6 @@ struct rf_time rf_sim_clock(const struct rf_sim *sim, const struct rf_sim_node *
                             .wall_ms = (uint64_t)((int64_t)wall_ms + node->skew_ms)};
 }
 
-void rf_sim_drop_event(const struct rf_event *event)
-{
-    switch (event->kind) {
-    case RF_EV_CLIENT:
-        rf_blob_drop(event->as.client.row.blob);
-        break;
-    case RF_EV_MESSAGE:
-        rf_blob_drop(event->as.message.row.blob);
-        break;
-    case RF_EV_STORED:
-        rf_blob_drop(event->as.stored.row.blob);
-        break;
-    case RF_EV_VIEW:
-        rf_view_drop(event->as.view);
-        break;
-    case RF_EV_TICK:
-    case RF_EV_ALIVE:
-    case RF_EV_LINK:
-    default:
-        break;
-    }
-}
-
 /* ---- Queues and mail ---------------------------------------------------------------------- */
 
 /* The earliest wish wins; a RUN that is not the one noted is ignored. */
@@ -283,7 +260,7 @@ static enum rf_rc step(struct rf_sim *sim, struct rf_sim_node *node, uint32_t ma
 static void consume(struct rf_sim_machine *state, uint32_t n)
 {
     for (uint32_t i = 0; i < n; i++) {
-        rf_sim_drop_event(&state->queue[i]);
+        rf_event_drop(&state->queue[i]);
     }
     if (n != 0 && n != state->n) {
         memmove(state->queue, state->queue + n, sizeof(*state->queue) * (state->n - n));

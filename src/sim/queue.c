@@ -84,7 +84,7 @@ void rf_sim_recycle(struct rf_sim *sim, struct rf_sim_event *event)
     rf_blob_drop(event->frame);
     event->frame = NULL;
     if (event->kind == RF_SIM_MAIL) {
-        rf_sim_drop_event(&event->as.event);
+        rf_event_drop(&event->as.event);
     } else if (event->kind == RF_SIM_STORE) {
         rf_blob_drop(event->as.store.row.blob);
     }

@@ -204,7 +204,6 @@ void rf_sim_submit(struct rf_sim *sim, struct rf_sim_node *node, uint32_t shard,
 void rf_sim_work(struct rf_sim *sim, struct rf_sim_node *node, uint32_t shard);
 void rf_sim_sync_done(struct rf_sim *sim, struct rf_sim_node *node, uint32_t shard);
 struct rf_time rf_sim_clock(const struct rf_sim *sim, const struct rf_sim_node *node);
-void           rf_sim_drop_event(const struct rf_event *event);
 
 /* --- views.c */
 struct rf_view *rf_sim_view_of(struct rf_sim *sim, const struct rf_control *control);
