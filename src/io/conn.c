@@ -11,6 +11,7 @@
 #include "base/assert.h"
 #include "base/mem.h"
 #include "io/clock.h"
+#include "io/listener.h"
 #include "io/tls.h"
 
 #define CONN_MAGIC 0x434f4e4eu
@@ -542,18 +543,20 @@ void rf_conn_resume(struct rf_conn *conn)
 
 /* ---- Opening and closing ------------------------------------------------------------------ */
 
-struct rf_conn *rf_conn_accept(struct rf_loop *loop, uv_stream_t *listener, SSL_CTX *context,
+struct rf_conn *rf_conn_accept(struct rf_loop *loop, int fd, SSL_CTX *context,
                                const struct rf_conn_callbacks *callbacks, void *user)
 {
     struct rf_conn *conn = new_conn(loop, context, callbacks, user);
     if (conn == NULL) {
+        close(fd);
         return NULL;
     }
     if (conn->ssl != NULL) {
         SSL_set_accept_state(conn->ssl);
     }
-    int rc = uv_accept(listener, (uv_stream_t *)&conn->tcp);
+    int rc = uv_tcp_open(&conn->tcp, fd);
     if (rc != 0) {
+        close(fd);
         close_now(conn, uv_strerror(rc));
         return conn;
     }
@@ -561,23 +564,6 @@ struct rf_conn *rf_conn_accept(struct rf_loop *loop, uv_stream_t *listener, SSL_
     note_remote(conn);
     start_reading(conn);
     return conn;
-}
-
-static void on_refused(uv_handle_t *handle)
-{
-    rf_mem_free(handle);
-}
-
-void rf_conn_refuse(struct rf_loop *loop, uv_stream_t *listener)
-{
-    uv_tcp_t *tcp = RF_NEW(uv_tcp_t);
-    if (tcp == NULL) {
-        return;
-    }
-    int rc = uv_tcp_init(&loop->uv, tcp);
-    rf_assert(rc == 0);
-    (void)uv_accept(listener, (uv_stream_t *)tcp);
-    uv_close((uv_handle_t *)tcp, on_refused);
 }
 
 void rf_conn_give_up_after(struct rf_conn *conn, uint32_t timeout_ms)
@@ -628,27 +614,6 @@ static void on_resolved(uv_getaddrinfo_t *request, int status, struct addrinfo *
     free_if_done(conn);
 }
 
-/* Takes "host:port" or "[host]:port" apart. */
-static bool split_address(const char *address, char host[256], char port[8])
-{
-    const char *colon = strrchr(address, ':');
-    if (colon == NULL || strlen(colon + 1) > 7) {
-        return false;
-    }
-    size_t n = (size_t)(colon - address);
-    if (n >= 2 && address[0] == '[' && address[n - 1] == ']') {
-        address++;
-        n -= 2;
-    }
-    if (n == 0 || n > 255) {
-        return false;
-    }
-    memcpy(host, address, n);
-    host[n] = 0;
-    snprintf(port, 8, "%s", colon + 1);
-    return true;
-}
-
 struct rf_conn *rf_conn_dial(struct rf_loop *loop, const char *address, SSL_CTX *context,
                              const struct rf_conn_callbacks *callbacks, void *user)
 {
@@ -662,7 +627,7 @@ struct rf_conn *rf_conn_dial(struct rf_loop *loop, const char *address, SSL_CTX 
         SSL_set_connect_state(conn->ssl);
     }
     snprintf(conn->remote, sizeof(conn->remote), "%.63s", address);
-    if (!split_address(address, host, port)) {
+    if (!rf_split_address(address, host, port)) {
         close_now(conn, "not an address");
         return conn;
     }
@@ -716,66 +681,4 @@ SSL *rf_conn_ssl(struct rf_conn *conn)
 const char *rf_conn_remote(const struct rf_conn *conn)
 {
     return conn->remote;
-}
-
-/* ---- Listening ---------------------------------------------------------------------------- */
-
-static int bound_socket(const struct addrinfo *found, bool share, const char **ret_step)
-{
-    int one = 1;
-    int fd = socket(found->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    *ret_step = "socket";
-    if (fd < 0) {
-        return -1;
-    }
-    *ret_step = "bind";
-    if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) != 0 ||
-        (share && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof(one)) != 0) ||
-        bind(fd, found->ai_addr, found->ai_addrlen) != 0) {
-        close(fd);
-        return -1;
-    }
-    return fd;
-}
-
-static struct rf_result open_listener(const char *address, bool share, int *ret_fd, char why[256])
-{
-    char             host[256];
-    char             port[8];
-    struct addrinfo *found = NULL;
-    struct addrinfo  hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE};
-    const char      *step = "resolve";
-    if (!split_address(address, host, port) || getaddrinfo(host, port, &hints, &found) != 0) {
-        snprintf(why, 256, "cannot resolve the address %.180s", address);
-        return rf_result(RF_IO_ERROR);
-    }
-    *ret_fd = bound_socket(found, share, &step);
-    if (*ret_fd < 0) {
-        snprintf(why, 256, "cannot listen on %.120s: %s: %m", address, step);
-    }
-    freeaddrinfo(found);
-    return rf_result(*ret_fd < 0 ? RF_IO_ERROR : RF_OK);
-}
-
-struct rf_result rf_listen_probe(const char *address, char ret_why[256])
-{
-    int fd = -1;
-    RF_TRY(open_listener(address, false, &fd, ret_why));
-    close(fd);
-    return rf_result(RF_OK);
-}
-
-struct rf_result rf_listen(struct rf_loop *loop, const char *address, uv_tcp_t *listener,
-                           uv_connection_cb on_connection, char ret_why[256])
-{
-    int fd = -1;
-    RF_TRY(open_listener(address, true, &fd, ret_why));
-    int rc = uv_tcp_init(&loop->uv, listener);
-    rc = rc == 0 ? uv_tcp_open(listener, fd) : rc;
-    rc = rc == 0 ? uv_listen((uv_stream_t *)listener, 1024, on_connection) : rc;
-    if (rc != 0) {
-        snprintf(ret_why, 256, "cannot listen on %.120s: %s", address, uv_strerror(rc));
-        return rf_result(RF_IO_ERROR);
-    }
-    return rf_result(RF_OK);
 }

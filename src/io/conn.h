@@ -50,10 +50,11 @@ struct rf_conn_callbacks {
     void (*on_plain)(struct rf_conn *conn, struct rf_slice bytes);
 };
 
-/* A new connection for a listener's waiting client. NULL when there is no memory or descriptor.
+/* A new connection for a client that has connected. NULL without memory.
+ * @param fd its socket (rf_listener_cb); taken over on all paths.
  * @param context NULL: no TLS, plain TCP; on_ready then comes with the first bytes.
  * @param out_max bytes that may wait for a slow reader before reading from it stops. */
-struct rf_conn *rf_conn_accept(struct rf_loop *loop, uv_stream_t *listener, SSL_CTX *context,
+struct rf_conn *rf_conn_accept(struct rf_loop *loop, int fd, SSL_CTX *context,
                                const struct rf_conn_callbacks *callbacks, void *user);
 /* Dials host:port (numeric; names are resolved). NULL without memory; other failures come through
  * on_close. @param context NULL: no TLS, plain TCP. */
@@ -79,9 +80,6 @@ void rf_conn_resume(struct rf_conn *conn);
  * closes too (or rf_conn_abort). A socket closed with unread bytes resets the connection, and the
  * other side may lose our last answer. */
 void rf_conn_linger(struct rf_conn *conn);
-/* Refuses a listener's waiting client: accepts and closes at once. A client that is not taken off the
- * queue keeps the listener from ever calling again. */
-void rf_conn_refuse(struct rf_loop *loop, uv_stream_t *listener);
 /* Bytes that the other side's kernel does not take for so long end the connection: a partition drops
  * packets without a word, and TCP alone would wait for a quarter of an hour. */
 void rf_conn_give_up_after(struct rf_conn *conn, uint32_t timeout_ms);
@@ -89,13 +87,5 @@ void rf_conn_give_up_after(struct rf_conn *conn, uint32_t timeout_ms);
 void rf_conn_abort(struct rf_conn *conn, const char *why);
 /* Sends what is waiting, then closes; `why` is told to on_close (borrowed: a literal). */
 void rf_conn_close(struct rf_conn *conn, const char *why);
-
-/* Is the address free? SO_REUSEPORT would let two servers of one user share a port silently, so it
- * is tried without, once, before the threads open theirs. RF_OK, or RF_IO_ERROR with a sentence. */
-RF_CHECKED struct rf_result rf_listen_probe(const char *address, char ret_why[256]);
-/* A listening TCP socket with SO_REUSEPORT, so that every thread has its own.
- * RF_OK, or RF_IO_ERROR with a sentence. */
-RF_CHECKED struct rf_result rf_listen(struct rf_loop *loop, const char *address, uv_tcp_t *listener,
-                                      uv_connection_cb on_connection, char ret_why[256]);
 
 #endif

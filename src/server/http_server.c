@@ -1,6 +1,7 @@
 /* HTTPS for clients: connections, pipelining, routes, deadlines. */
 #include <stdio.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include "base/assert.h"
 #include "base/log.h"
@@ -373,25 +374,20 @@ static uint32_t connection_limit(const struct rf_worker *worker)
     return max;
 }
 
-static void on_client(uv_stream_t *listener, int status)
+static void on_client(void *user, int fd)
 {
-    struct rf_worker    *worker = listener->data;
+    struct rf_worker    *worker = user;
     struct rf_server    *server = worker->base.server;
-    struct rf_http_conn *http = NULL;
-    if (status != 0) {
-        return; /* out of descriptors: the loop has taken the client off the queue */
-    }
-    http = RF_NEW(struct rf_http_conn);
+    struct rf_http_conn *http = RF_NEW(struct rf_http_conn);
     if (http == NULL) {
-        rf_conn_refuse(&worker->base.loop, listener);
+        close(fd);
         return;
     }
     http->worker = worker;
     http->idle_us = rf_loop_now(&http->worker->base.loop).mono_us;
-    http->conn = rf_conn_accept(&worker->base.loop, listener, worker->https, &callbacks, http);
+    http->conn = rf_conn_accept(&worker->base.loop, fd, worker->https, &callbacks, http);
     if (http->conn == NULL) {
         rf_mem_free(http);
-        rf_conn_refuse(&worker->base.loop, listener);
         return;
     }
     http->next = worker->http_conns;
@@ -461,21 +457,18 @@ static void on_sweep(uv_timer_t *timer)
 
 struct rf_result rf_http_init(struct rf_worker *worker, char ret_why[256])
 {
-    worker->client_listener.data = worker;
     uv_timer_init(&worker->base.loop.uv, &worker->sweep);
     worker->sweep.data = worker;
     uv_timer_start(&worker->sweep, on_sweep, 0, SWEEP_MAX_MS);
     uv_unref((uv_handle_t *)&worker->sweep);
-    return rf_listen(&worker->base.loop, worker->base.server->config.listen.client,
-                     &worker->client_listener, on_client, ret_why);
+    return rf_listen(&worker->client_listener, &worker->base.loop.uv,
+                     worker->base.server->config.listen.client, on_client, worker, ret_why);
 }
 
 void rf_http_close(struct rf_worker *worker)
 {
     struct rf_http_conn *next = NULL;
-    if (!uv_is_closing((uv_handle_t *)&worker->client_listener)) {
-        uv_close((uv_handle_t *)&worker->client_listener, NULL);
-    }
+    rf_listener_close(&worker->client_listener);
     for (struct rf_http_conn *http = worker->http_conns; http != NULL; http = next) {
         next = http->next;
         http->no_more = true;

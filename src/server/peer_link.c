@@ -2,6 +2,7 @@
  * it; links that others dialed bring their requests (docs/decisions/002-links.md). */
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "base/assert.h"
 #include "base/hash.h"
@@ -390,23 +391,18 @@ void rf_links_sweep(struct rf_worker *worker)
     }
 }
 
-static void on_peer(uv_stream_t *listener, int status)
+static void on_peer(void *user, int fd)
 {
-    struct rf_worker *worker = listener->data;
-    struct rf_link   *link = NULL;
-    if (status != 0) {
-        return; /* out of descriptors: the loop has taken the client off the queue */
-    }
-    link = may_accept(worker) ? new_link(worker) : NULL;
+    struct rf_worker *worker = user;
+    struct rf_link   *link = may_accept(worker) ? new_link(worker) : NULL;
     if (link == NULL) {
-        rf_conn_refuse(&worker->base.loop, listener);
+        close(fd);
         return;
     }
     link->begun_us = rf_clock_now().mono_us;
-    link->conn = rf_conn_accept(&worker->base.loop, listener, worker->peer_server, &callbacks, link);
+    link->conn = rf_conn_accept(&worker->base.loop, fd, worker->peer_server, &callbacks, link);
     if (link->conn == NULL) {
         free_link(link);
-        rf_conn_refuse(&worker->base.loop, listener);
     }
 }
 
@@ -544,17 +540,13 @@ struct rf_result rf_links_init(struct rf_worker *worker, char ret_why[256])
     if (worker->links == NULL || worker->link_generations == NULL) {
         return rf_result(RF_NO_MEMORY);
     }
-    worker->peer_listener.data = worker;
-    struct rf_result result = rf_listen(&worker->base.loop, worker->base.server->config.listen.peer,
-                                        &worker->peer_listener, on_peer, ret_why);
-    return result;
+    return rf_listen(&worker->peer_listener, &worker->base.loop.uv,
+                     worker->base.server->config.listen.peer, on_peer, worker, ret_why);
 }
 
 void rf_links_close(struct rf_worker *worker)
 {
-    if (!uv_is_closing((uv_handle_t *)&worker->peer_listener)) {
-        uv_close((uv_handle_t *)&worker->peer_listener, NULL);
-    }
+    rf_listener_close(&worker->peer_listener);
     for (uint32_t i = 0; i < worker->n_links; i++) {
         if (worker->links[i] != NULL && worker->links[i]->conn != NULL) {
             rf_conn_close(worker->links[i]->conn, "");

@@ -3,6 +3,7 @@
 #ifndef RF_SERVER_WORKER_H
 #define RF_SERVER_WORKER_H
 
+#include "io/listener.h"
 #include "server/server.h"
 
 #define RF_EFFECTS_MAX 512u
@@ -47,7 +48,7 @@ struct rf_worker {
     struct rf_work      waiting[RF_WORK_WAITING];
     uint32_t            n_waiting;
     /* Clients. */
-    uv_tcp_t             client_listener;
+    struct rf_listener   client_listener;
     SSL_CTX             *https;
     struct rf_http_conn *http_conns;
     uint32_t             n_http_conns;
@@ -55,7 +56,7 @@ struct rf_worker {
     uint64_t             request_number;
     struct rf_buf        body; /* scratch: of the response that is being made */
     /* Peers. */
-    uv_tcp_t         peer_listener;
+    struct rf_listener peer_listener;
     SSL_CTX         *peer_server;
     SSL_CTX         *peer_client;
     struct rf_link **links; /* by slot; accepted and dialed */

@@ -66,6 +66,31 @@ def test_descriptors_run_out(cluster, spare):
     assert n1.metric("ringfort_storage_read_only") == 0
 
 
+def test_no_descriptor_at_all(cluster):
+    """Not one descriptor can be opened any more, not even for a moment to refuse a client: the node
+    goes on for those that it has, as coordinator and as replica, and serves the clients that waited
+    as soon as it can."""
+    n1, n2, _ = cluster.nodes
+    assert n1.put("k", "1").status_code == 201  # keeps its connection
+    before = resource.prlimit(n1.pid, resource.RLIMIT_NOFILE)[0]
+    waiting = []
+    set_descriptors(n1, 3)
+    try:
+        for i in range(20):
+            waiting.append(socket.create_connection(("127.0.0.1", n1.port), timeout=30))
+            assert n1.put("k", str(i)).status_code == 201
+            assert n2.value("k", consistency="strong") == str(i).encode()
+        assert cluster.nodes[2].alive() == {"n1", "n2", "n3"}
+        set_descriptors(n1, before)
+        context = ssl.create_default_context(cafile=str(cluster.dir / "ca.crt"))
+        for i, raw in enumerate(waiting):
+            waiting[i] = context.wrap_socket(raw, server_hostname="127.0.0.1")
+    finally:
+        close_all(waiting)
+    assert can_connect(n1)
+    assert n1.metric("ringfort_storage_read_only") == 0
+
+
 def test_strangers_on_the_peer_port(cluster):
     """Connections to the peer port that never say hello are dropped after their time, and do not
     keep real peers out."""
