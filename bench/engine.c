@@ -46,8 +46,11 @@ static uint64_t own_cpu_us(void)
 
 static void start(struct bench *bench, const char *system, const char *workload)
 {
-    bench->row = (struct rf_bench_row){.bench = "engine", .workload = workload, .system = system,
-                                       .value_bytes = bench->value_bytes, .threads = 1,
+    bench->row = (struct rf_bench_row){.bench = "engine",
+                                       .workload = workload,
+                                       .system = system,
+                                       .value_bytes = bench->value_bytes,
+                                       .threads = 1,
                                        .has_cpu = true};
     bench->result = (struct rf_load_result){0};
     bench->start_cpu_us = own_cpu_us();
@@ -106,9 +109,12 @@ static void open_ringfort(struct bench *bench, struct ringfort *ringfort)
 {
     static struct rf_table_policy policy = {.id = TABLE};
     struct rf_engine_error        error = {""};
-    struct rf_engine_config       config = {.fs = rf_fs_posix(), .dir = bench->dir,
-                                            .n_partitions = 16, .n_shards = 1,
-                                            .segment_max = 64u << 20, .random = 77};
+    struct rf_engine_config       config = {.fs = rf_fs_posix(),
+                                            .dir = bench->dir,
+                                            .n_partitions = 16,
+                                            .n_shards = 1,
+                                            .segment_max = 64u << 20,
+                                            .random = 77};
     if (!rf_ok(rf_engine_open(&config, &ringfort->engine, &error)) ||
         !rf_ok(rf_engine_add_table(ringfort->engine, &policy))) {
         fprintf(stderr, "bench_engine: %s\n", error.text);
@@ -141,9 +147,12 @@ static void submit_put(const struct bench *bench, struct ringfort *ringfort, uin
     struct rf_store_done done;
     make_key(number, key);
     struct rf_store_op op = {
-        .kind = RF_STORE_APPLY, .mode = RF_APPLY_REFUSE_IF_NEWER, .table = TABLE,
+        .kind = RF_STORE_APPLY,
+        .mode = RF_APPLY_REFUSE_IF_NEWER,
+        .table = TABLE,
         .token = rf_hash64(rf_slice(key, KEY_SIZE), SEED),
-        .row = {.version = {ringfort->hlc++, 1}, .key = rf_slice(key, KEY_SIZE),
+        .row = {.version = {ringfort->hlc++, 1},
+                .key = rf_slice(key, KEY_SIZE),
                 .value = value_of(bench, number)},
     };
     if (rf_ok(rf_lsm_ops.submit(ringfort->store, &op, &done))) {
@@ -244,10 +253,11 @@ static void ringfort_read(struct bench *bench, struct ringfort *ringfort, bool h
         char     key[KEY_SIZE + 1];
         uint64_t from_ns = uv_hrtime();
         make_key(rf_rng_below(&rng, bench->entries) + (hit ? 0 : bench->entries), key);
-        struct rf_store_op op = {.kind = RF_STORE_READ, .table = TABLE,
+        struct rf_store_op op = {.kind = RF_STORE_READ,
+                                 .table = TABLE,
                                  .token = rf_hash64(rf_slice(key, KEY_SIZE), SEED),
                                  .row = {.key = rf_slice(key, KEY_SIZE)}};
-        enum rf_rc rc = rf_lsm_ops.submit(ringfort->store, &op, &done).rc;
+        enum rf_rc         rc = rf_lsm_ops.submit(ringfort->store, &op, &done).rc;
         while (rc == RF_PENDING && rf_lsm_ops.poll(ringfort->store, &done, 1) == 0) {
             sync_log(ringfort);
         }
@@ -274,10 +284,10 @@ static void run_ringfort(struct bench *bench)
 /* ---- RocksDB ------------------------------------------------------------------------------ */
 
 struct rocks {
-    struct bench            *bench;
-    rocksdb_t               *db;
-    rocksdb_writeoptions_t  *plain, *synced;
-    rocksdb_readoptions_t   *read;
+    struct bench           *bench;
+    rocksdb_t              *db;
+    rocksdb_writeoptions_t *plain, *synced;
+    rocksdb_readoptions_t  *read;
 };
 
 static void must(char *error)
@@ -290,14 +300,15 @@ static void must(char *error)
 
 static void open_rocks(struct bench *bench, struct rocks *rocks)
 {
-    char                                  *error = NULL;
-    rocksdb_options_t                     *options = rocksdb_options_create();
-    rocksdb_block_based_table_options_t   *table = rocksdb_block_based_options_create();
+    char                                *error = NULL;
+    rocksdb_options_t                   *options = rocksdb_options_create();
+    rocksdb_block_based_table_options_t *table = rocksdb_block_based_options_create();
     rocksdb_options_set_create_if_missing(options, 1);
     rocksdb_options_set_write_buffer_size(options, 64u << 20);
     rocksdb_options_set_compression(options, rocksdb_lz4_compression);
     rocksdb_block_based_options_set_checksum(table, 4); /* kXXH3 */
-    rocksdb_block_based_options_set_filter_policy(table, rocksdb_filterpolicy_create_bloom_full(10));
+    rocksdb_block_based_options_set_filter_policy(table,
+                                                  rocksdb_filterpolicy_create_bloom_full(10));
     rocksdb_block_based_options_set_block_cache(table, rocksdb_cache_create_lru(256u << 20));
     rocksdb_options_set_block_based_table_factory(options, table);
     *rocks = (struct rocks){.bench = bench};
@@ -421,24 +432,40 @@ static void run_rocks(struct bench *bench)
 int main(int argc, char **argv)
 {
     static const struct option options[] = {
-        {"dir", required_argument, NULL, 'd'},     {"json", required_argument, NULL, 'j'},
-        {"entries", required_argument, NULL, 'e'}, {"value-bytes", required_argument, NULL, 'b'},
-        {"syncs", required_argument, NULL, 's'},   {"reads", required_argument, NULL, 'r'},
+        {"dir", required_argument, NULL, 'd'},
+        {"json", required_argument, NULL, 'j'},
+        {"entries", required_argument, NULL, 'e'},
+        {"value-bytes", required_argument, NULL, 'b'},
+        {"syncs", required_argument, NULL, 's'},
+        {"reads", required_argument, NULL, 'r'},
         {NULL, 0, NULL, 0},
     };
-    static struct bench bench = {.entries = 400000, .reads = 1000000, .syncs = 5000,
-                                 .value_bytes = 100};
-    struct rf_rng       rng = {.state = 9};
-    int                 option = 0;
+    static struct bench bench = {
+        .entries = 400000, .reads = 1000000, .syncs = 5000, .value_bytes = 100};
+    struct rf_rng rng = {.state = 9};
+    int           option = 0;
     while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
         switch (option) {
-        case 'd': bench.dir = optarg; break;
-        case 'j': bench.json = optarg; break;
-        case 'e': bench.entries = strtoull(optarg, NULL, 10); break;
-        case 'b': bench.value_bytes = strtoull(optarg, NULL, 10); break;
-        case 's': bench.syncs = strtoull(optarg, NULL, 10); break;
-        case 'r': bench.reads = strtoull(optarg, NULL, 10); break;
-        default: return 64;
+        case 'd':
+            bench.dir = optarg;
+            break;
+        case 'j':
+            bench.json = optarg;
+            break;
+        case 'e':
+            bench.entries = strtoull(optarg, NULL, 10);
+            break;
+        case 'b':
+            bench.value_bytes = strtoull(optarg, NULL, 10);
+            break;
+        case 's':
+            bench.syncs = strtoull(optarg, NULL, 10);
+            break;
+        case 'r':
+            bench.reads = strtoull(optarg, NULL, 10);
+            break;
+        default:
+            return 64;
         }
     }
     bool ringfort = optind < argc && strcmp(argv[optind], "ringfort") == 0;
@@ -446,7 +473,8 @@ int main(int argc, char **argv)
     if (bench.dir == NULL || ringfort == rocks || bench.entries < GROUP ||
         bench.entries % 7919 == 0 || bench.value_bytes > 32768) {
         fputs("usage: bench_engine ringfort|rocksdb --dir DIR [--entries N] [--value-bytes N]\n"
-              "       [--syncs N] [--reads N] [--json FILE]\n", stderr);
+              "       [--syncs N] [--reads N] [--json FILE]\n",
+              stderr);
         return 64;
     }
     /* Half random, half zeros: LZ4 halves it. */

@@ -99,13 +99,20 @@ struct tool {
 };
 
 static const struct option options[] = {
-    {"address", required_argument, NULL, 'a'},  {"ca", required_argument, NULL, 'c'},
-    {"connections", required_argument, NULL, 'n'}, {"seconds", required_argument, NULL, 's'},
-    {"fill", no_argument, NULL, 'f'},           {"put", no_argument, NULL, 'P'},
-    {"wait", required_argument, NULL, 'w'},     {"value-bytes", required_argument, NULL, 'b'},
-    {"keys", required_argument, NULL, 'k'},     {"pids", required_argument, NULL, 'p'},
-    {"json", required_argument, NULL, 'j'},     {"workload", required_argument, NULL, 'l'},
-    {"system", required_argument, NULL, 'y'},   {"pipeline", required_argument, NULL, 'i'},
+    {"address", required_argument, NULL, 'a'},
+    {"ca", required_argument, NULL, 'c'},
+    {"connections", required_argument, NULL, 'n'},
+    {"seconds", required_argument, NULL, 's'},
+    {"fill", no_argument, NULL, 'f'},
+    {"put", no_argument, NULL, 'P'},
+    {"wait", required_argument, NULL, 'w'},
+    {"value-bytes", required_argument, NULL, 'b'},
+    {"keys", required_argument, NULL, 'k'},
+    {"pids", required_argument, NULL, 'p'},
+    {"json", required_argument, NULL, 'j'},
+    {"workload", required_argument, NULL, 'l'},
+    {"system", required_argument, NULL, 'y'},
+    {"pipeline", required_argument, NULL, 'i'},
     {NULL, 0, NULL, 0},
 };
 
@@ -113,21 +120,51 @@ static bool take_option(struct tool *tool, int option)
 {
     unsigned long number = optarg == NULL ? 0 : strtoul(optarg, NULL, 10);
     switch (option) {
-    case 'a': tool->config.addresses[0] = optarg; break;
-    case 'c': tool->config.ca = optarg; tool->config.plain = false; break;
-    case 'n': tool->config.connections = (uint32_t)number; break;
-    case 'i': tool->config.pipeline = (uint32_t)number; break;
-    case 's': tool->config.run_us = (uint64_t)number * 1000000; break;
-    case 'f': tool->config.keys = RF_LOAD_SEQUENTIAL; tool->config.run_us = 0; /* fallthrough */
-    case 'P': tool->config.put_percent = 100; break;
-    case 'w': tool->redis.wait = (unsigned)(number % 10); break;
-    case 'b': tool->redis.value_bytes = number < POOL_SIZE ? number : POOL_SIZE; break;
-    case 'k': tool->config.n_keys = number; break;
-    case 'p': tool->row.has_cpu = true; return rf_ok(rf_bench_pids_parse(optarg, &tool->pids));
-    case 'j': tool->json = optarg; break;
-    case 'l': tool->row.workload = optarg; break;
-    case 'y': tool->row.system = optarg; break;
-    default: return false;
+    case 'a':
+        tool->config.addresses[0] = optarg;
+        break;
+    case 'c':
+        tool->config.ca = optarg;
+        tool->config.plain = false;
+        break;
+    case 'n':
+        tool->config.connections = (uint32_t)number;
+        break;
+    case 'i':
+        tool->config.pipeline = (uint32_t)number;
+        break;
+    case 's':
+        tool->config.run_us = (uint64_t)number * 1000000;
+        break;
+    case 'f':
+        tool->config.keys = RF_LOAD_SEQUENTIAL;
+        tool->config.run_us = 0; /* fallthrough */
+    case 'P':
+        tool->config.put_percent = 100;
+        break;
+    case 'w':
+        tool->redis.wait = (unsigned)(number % 10);
+        break;
+    case 'b':
+        tool->redis.value_bytes = number < POOL_SIZE ? number : POOL_SIZE;
+        break;
+    case 'k':
+        tool->config.n_keys = number;
+        break;
+    case 'p':
+        tool->row.has_cpu = true;
+        return rf_ok(rf_bench_pids_parse(optarg, &tool->pids));
+    case 'j':
+        tool->json = optarg;
+        break;
+    case 'l':
+        tool->row.workload = optarg;
+        break;
+    case 'y':
+        tool->row.system = optarg;
+        break;
+    default:
+        return false;
     }
     return true;
 }
@@ -145,13 +182,20 @@ int main(int argc, char **argv)
     if (tool == NULL) {
         return 1;
     }
-    tool->row = (struct rf_bench_row){.bench = "cluster", .system = "redis", .workload = "get",
-                                      .threads = 1};
+    tool->row = (struct rf_bench_row){
+        .bench = "cluster", .system = "redis", .workload = "get", .threads = 1};
     tool->redis.value_bytes = 100;
     tool->config = (struct rf_load_config){
-        .addresses = {"127.0.0.1:6379"}, .n_addresses = 1, .plain = true, .threads = 1,
-        .connections = 64, .pipeline = 1, .run_us = 5000000, .n_keys = 100000,
-        .on_start = note_cpu, .user = tool,
+        .addresses = {"127.0.0.1:6379"},
+        .n_addresses = 1,
+        .plain = true,
+        .threads = 1,
+        .connections = 64,
+        .pipeline = 1,
+        .run_us = 5000000,
+        .n_keys = 100000,
+        .on_start = note_cpu,
+        .user = tool,
         .protocol = {&tool->redis, add_request, take_answer},
     };
     while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
@@ -176,5 +220,6 @@ int main(int argc, char **argv)
                 (unsigned long long)tool->result.errors, tool->result.why);
         return 1;
     }
-    return tool->json == NULL || rf_ok(rf_bench_json(tool->json, &tool->row, &tool->result)) ? 0 : 1;
+    return tool->json == NULL || rf_ok(rf_bench_json(tool->json, &tool->row, &tool->result)) ? 0
+                                                                                             : 1;
 }

@@ -27,7 +27,7 @@ void *rf_arena_alloc(struct rf_arena *arena, size_t size)
 {
     size = (size + 7) & ~(size_t)7;
     if (size > arena->left) {
-        size_t body = size > arena->next_size ? size : arena->next_size;
+        size_t                 body = size > arena->next_size ? size : arena->next_size;
         struct rf_arena_chunk *chunk = rf_mem_alloc(sizeof(*chunk) + body);
         if (chunk == NULL) {
             return NULL;

@@ -45,7 +45,7 @@ struct rf_fs_ops {
     /* Makes the directory's entries durable: after create, rename and unlink. */
     struct rf_result (*sync_dir)(void *context, const char *path);
     /* Calls `each` with every name in the directory, in byte order. */
-    struct rf_result (*list)(void *context, const char *path,
+    struct rf_result (*list)(void *context, const char                            *path,
                              void (*each)(void *argument, const char *name), void *argument);
     /* An exclusive lock that lives as long as the file is open. */
     struct rf_result (*lock)(void *context, struct rf_file file);

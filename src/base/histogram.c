@@ -53,8 +53,8 @@ void rf_histogram_merge(struct rf_histogram *histogram, const struct rf_histogra
 uint64_t rf_histogram_value_at(const struct rf_histogram *histogram, uint32_t share)
 {
     rf_assert(share <= 100000);
-    uint64_t wanted = histogram->count / 100000 * share +
-                      (histogram->count % 100000 * share + 99999) / 100000;
+    uint64_t wanted =
+        histogram->count / 100000 * share + (histogram->count % 100000 * share + 99999) / 100000;
     uint64_t seen = 0;
     wanted = wanted == 0 ? 1 : wanted;
     for (uint32_t i = 0; i < RF_HISTOGRAM_BUCKETS; i++) {

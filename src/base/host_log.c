@@ -10,7 +10,7 @@
 static const char *const level_names[] = {"debug", "info", "warn", "error"};
 
 /* Set once at start and by `log-level`; read by every thread. */
-static _Atomic int level_now = RF_LOG_INFO;
+static _Atomic int           level_now = RF_LOG_INFO;
 static _Atomic(const char *) node_now;
 
 void rf_log_setup(enum rf_log_level level, const char *node)
@@ -42,8 +42,8 @@ void rf_log(enum rf_log_level level, const char *event, const char *format, ...)
     const char *node = atomic_load_explicit(&node_now, memory_order_relaxed);
     size_t      at = strftime(line, sizeof(line), "time=%Y-%m-%dT%H:%M:%S", &utc);
     int         n = snprintf(line + at, sizeof(line) - at, ".%03dZ level=%s%s%s event=%s ",
-                             (int)(now.tv_nsec / 1000000), level_names[level],
-                             node != NULL ? " node=" : "", node != NULL ? node : "", event);
+                             (int)(now.tv_nsec / 1000000), level_names[level], node != NULL ? " node=" : "",
+                     node != NULL ? node : "", event);
     at += n > 0 ? (size_t)n : 0;
     va_list args;
     va_start(args, format);

@@ -57,7 +57,8 @@ static double latency_us(const struct rf_load_result *result, uint32_t at)
     return (double)rf_histogram_value_at(&result->latency_ns, at) / 1000.0;
 }
 
-void rf_bench_print(const struct rf_bench_row *row, const struct rf_load_result *result, bool header)
+void rf_bench_print(const struct rf_bench_row *row, const struct rf_load_result *result,
+                    bool header)
 {
     char cpu[32] = "-";
     if (header) {

@@ -15,7 +15,7 @@ static const char *text_of(json_t *object, const char *name)
 static int ask(struct rf_cli *cli, const char *target, json_t **ret_root)
 {
     struct rf_http_result result = {0};
-    int code = rf_cli_request(cli, "GET", target, rf_slice(NULL, 0), &result);
+    int                   code = rf_cli_request(cli, "GET", target, rf_slice(NULL, 0), &result);
     *ret_root = NULL;
     if (code == RF_EXIT_OK && result.status != 200) {
         code = rf_cli_problem(cli, &result);
@@ -40,16 +40,14 @@ int rf_cmd_status(struct rf_cli *cli)
     printf("cluster %s (%s), seen by %s, which is %s\n\n", text_of(root, "cluster"),
            text_of(root, "cluster_id"), text_of(root, "node"), text_of(root, "state"));
     printf("%-12s %-6s %-8s %-8s %-24s %s\n", "NODE", "ALIVE", "STATE", "RACK", "CLIENT", "PEER");
-    json_array_foreach(json_object_get(root, "nodes"), i, item)
-    {
+    json_array_foreach (json_object_get(root, "nodes"), i, item) {
         printf("%-12s %-6s %-8s %-8s %-24s %s\n", text_of(item, "name"),
                json_is_true(json_object_get(item, "alive")) ? "yes" : "no", text_of(item, "state"),
                text_of(item, "rack"), text_of(item, "client"), text_of(item, "peer"));
     }
     printf("\n%-16s %-3s %-3s %-3s %-16s %-18s %s\n", "TABLE", "N", "W", "R", "CONFLICT",
            "PLACEMENT", "COMPACTION");
-    json_array_foreach(json_object_get(root, "tables"), i, item)
-    {
+    json_array_foreach (json_object_get(root, "tables"), i, item) {
         printf("%-16s %-3lld %-3lld %-3lld %-16s %-18s %s\n", text_of(item, "name"),
                json_integer_value(json_object_get(item, "n")),
                json_integer_value(json_object_get(item, "write_quorum")),
@@ -120,8 +118,7 @@ int rf_cmd_ring_locate(struct rf_cli *cli)
     }
     printf("token %s, table %s\n\n%-12s %-6s %-8s %s\n", text_of(root, "token"),
            text_of(root, "table"), "NODE", "ALIVE", "RACK", "CLIENT");
-    json_array_foreach(json_object_get(root, "replicas"), i, item)
-    {
+    json_array_foreach (json_object_get(root, "replicas"), i, item) {
         printf("%-12s %-6s %-8s %s\n", text_of(item, "node"),
                json_is_true(json_object_get(item, "alive")) ? "yes" : "no", text_of(item, "rack"),
                text_of(item, "client"));

@@ -23,14 +23,14 @@ struct items {
 };
 
 struct bench {
-    struct rf_cli         *cli;
-    struct rf_load_config  load;
-    struct rf_bench_row    row;
-    struct rf_bench_pids   pids;
-    const char            *json, *path;
-    char                   addresses[RF_LOAD_ADDRESSES_MAX][272];
-    bool                   strong, fill;
-    struct items           items;
+    struct rf_cli        *cli;
+    struct rf_load_config load;
+    struct rf_bench_row   row;
+    struct rf_bench_pids  pids;
+    const char           *json, *path;
+    char                  addresses[RF_LOAD_ADDRESSES_MAX][272];
+    bool                  strong, fill;
+    struct items          items;
 };
 
 /* ---- The protocol ------------------------------------------------------------------------- */
@@ -184,33 +184,54 @@ static void make_requests(struct bench *bench)
 
 static void print_help(FILE *to)
 {
-    fputs("usage: ringfort bench [OPTIONS]\n\n"
-          "Puts and gets items over HTTPS as fast as answers come (or at --rate), and prints\n"
-          "operations per second and latencies. It writes into the table it is pointed at.\n\n"
-          "  --url URL            a node; more than once: connections are spread over all\n"
-          "  --ca, --token, --table as for every command\n"
-          "  --connections N      keep-alive connections, default 64\n"
-          "  --threads N          threads of this client, default 1\n"
-          "  --seconds N          how long, default 10\n"
-          "  --requests N         how many, instead of how long\n"
-          "  --mix GET:PUT        percent of each, default 50:50\n"
-          "  --fill               put every key once, in order (with --keys)\n"
-          "  --value-bytes N      default 100\n"
-          "  --keys N             default 100000\n"
-          "  --zipf               keys by a Zipf distribution (0.99) instead of uniform\n"
-          "  --strong             read with a quorum\n"
-          "  --pipeline N         requests under way per connection, default 1, at most 64\n"
-          "  --rate N             open loop: N requests per second, latency from when each was due\n"
-          "  --path PATH          get this path instead of items\n"
-          "  --pids PID,PID       also tell the CPU time of these processes per operation\n"
-          "  --json FILE          append the row as a line of JSON\n"
-          "  --bench, --workload, --system NAME   what the row is called\n", to);
+    fputs(
+        "usage: ringfort bench [OPTIONS]\n\n"
+        "Puts and gets items over HTTPS as fast as answers come (or at --rate), and prints\n"
+        "operations per second and latencies. It writes into the table it is pointed at.\n\n"
+        "  --url URL            a node; more than once: connections are spread over all\n"
+        "  --ca, --token, --table as for every command\n"
+        "  --connections N      keep-alive connections, default 64\n"
+        "  --threads N          threads of this client, default 1\n"
+        "  --seconds N          how long, default 10\n"
+        "  --requests N         how many, instead of how long\n"
+        "  --mix GET:PUT        percent of each, default 50:50\n"
+        "  --fill               put every key once, in order (with --keys)\n"
+        "  --value-bytes N      default 100\n"
+        "  --keys N             default 100000\n"
+        "  --zipf               keys by a Zipf distribution (0.99) instead of uniform\n"
+        "  --strong             read with a quorum\n"
+        "  --pipeline N         requests under way per connection, default 1, at most 64\n"
+        "  --rate N             open loop: N requests per second, latency from when each was due\n"
+        "  --path PATH          get this path instead of items\n"
+        "  --pids PID,PID       also tell the CPU time of these processes per operation\n"
+        "  --json FILE          append the row as a line of JSON\n"
+        "  --bench, --workload, --system NAME   what the row is called\n",
+        to);
 }
 
 enum {
-    OPT_CONNECTIONS = 1000, OPT_THREADS, OPT_SECONDS, OPT_REQUESTS, OPT_MIX, OPT_FILL, OPT_BYTES,
-    OPT_KEYS, OPT_ZIPF, OPT_STRONG, OPT_PIPELINE, OPT_RATE, OPT_PATH, OPT_PIDS, OPT_JSON, OPT_BENCH,
-    OPT_WORKLOAD, OPT_SYSTEM, OPT_URL, OPT_CA, OPT_TOKEN, OPT_TABLE,
+    OPT_CONNECTIONS = 1000,
+    OPT_THREADS,
+    OPT_SECONDS,
+    OPT_REQUESTS,
+    OPT_MIX,
+    OPT_FILL,
+    OPT_BYTES,
+    OPT_KEYS,
+    OPT_ZIPF,
+    OPT_STRONG,
+    OPT_PIPELINE,
+    OPT_RATE,
+    OPT_PATH,
+    OPT_PIDS,
+    OPT_JSON,
+    OPT_BENCH,
+    OPT_WORKLOAD,
+    OPT_SYSTEM,
+    OPT_URL,
+    OPT_CA,
+    OPT_TOKEN,
+    OPT_TABLE,
 };
 
 static const struct option options[] = {
@@ -380,7 +401,8 @@ static int take_options(struct bench *bench)
 {
     int option = 0;
     optind = 1;
-    while ((option = getopt_long(bench->cli->n_words, bench->cli->words, "h", options, NULL)) != -1) {
+    while ((option = getopt_long(bench->cli->n_words, bench->cli->words, "h", options, NULL)) !=
+           -1) {
         if (option == 'h') {
             print_help(stdout);
             return RF_EXIT_OK;
@@ -389,8 +411,10 @@ static int take_options(struct bench *bench)
             return RF_EXIT_USAGE;
         }
         if (!(is_number(option) ? take_number(bench, option) : take_word(bench, option))) {
-            fprintf(stderr, "ringfort: '%s' is not a value for this option; see ringfort bench "
-                            "--help\n", optarg);
+            fprintf(stderr,
+                    "ringfort: '%s' is not a value for this option; see ringfort bench "
+                    "--help\n",
+                    optarg);
             return RF_EXIT_USAGE;
         }
     }
@@ -421,12 +445,12 @@ static int finish_options(struct bench *bench)
     }
     load->threads = load->threads > load->connections ? load->connections : load->threads;
     if (bench->row.workload == NULL) {
-        bench->row.workload = bench->path != NULL         ? bench->path
-                              : bench->fill               ? "fill"
-                              : load->put_percent == 100  ? "put"
-                              : load->put_percent != 0    ? "mixed"
-                              : bench->strong             ? "get-strong"
-                                                          : "get";
+        bench->row.workload = bench->path != NULL        ? bench->path
+                              : bench->fill              ? "fill"
+                              : load->put_percent == 100 ? "put"
+                              : load->put_percent != 0   ? "mixed"
+                              : bench->strong            ? "get-strong"
+                                                         : "get";
     }
     load->ca = bench->cli->ca;
     bench->row.threads = load->threads;
@@ -468,11 +492,18 @@ int rf_cmd_bench(struct rf_cli *cli)
     int                    code = RF_EXIT_FAILED;
     if (bench != NULL && result != NULL) {
         bench->cli = cli;
-        bench->row = (struct rf_bench_row){.bench = "cluster", .system = "ringfort",
-                                           .value_bytes = 100};
+        bench->row =
+            (struct rf_bench_row){.bench = "cluster", .system = "ringfort", .value_bytes = 100};
         bench->load = (struct rf_load_config){
-            .threads = 1, .connections = 64, .pipeline = 1, .run_us = 10000000, .n_keys = 100000,
-            .put_percent = 50, .progress = isatty(2) == 1, .on_start = note_cpu, .user = bench,
+            .threads = 1,
+            .connections = 64,
+            .pipeline = 1,
+            .run_us = 10000000,
+            .n_keys = 100000,
+            .put_percent = 50,
+            .progress = isatty(2) == 1,
+            .on_start = note_cpu,
+            .user = bench,
             .protocol = {&bench->items, add_request, take_answer},
         };
         code = take_options(bench);

@@ -46,7 +46,8 @@ static void check_table(const struct rf_node_config *node, const char *path,
     if (rf_ok(rf_table_config_load(path, &table, &document, problems))) {
         check_policy(node, RF_KIND_PLACEMENT, "placement", &table.placement, &document, problems);
         check_policy(node, RF_KIND_CONFLICT, "conflict", &table.conflict, &document, problems);
-        check_policy(node, RF_KIND_COMPACTION, "compaction", &table.compaction, &document, problems);
+        check_policy(node, RF_KIND_COMPACTION, "compaction", &table.compaction, &document,
+                     problems);
     }
     rf_document_free(&document);
 }
@@ -112,7 +113,8 @@ int rf_cmd_config_check(struct rf_cli *cli)
         printf("%.*s}\n", (int)json.size, (const char *)json.data);
         rf_buf_fini(&json);
     } else if (good) {
-        printf("%s: good, and so are its certificate, tokens and %d tables\n", cli->words[0], tables);
+        printf("%s: good, and so are its certificate, tokens and %d tables\n", cli->words[0],
+               tables);
     } else {
         fwrite(problems.text.data, 1, problems.text.size, stderr);
         fprintf(stderr, "%u problems\n", problems.count);
@@ -126,13 +128,20 @@ int rf_cmd_config_check(struct rf_cli *cli)
 static const char *type_name(enum rf_setting_type type)
 {
     static const char *const names[] = {
-        [RF_SET_TEXT] = "text",       [RF_SET_NAME] = "name",
-        [RF_SET_PATH] = "path",       [RF_SET_ADDRESS] = "address host:port",
-        [RF_SET_INT] = "number",      [RF_SET_SIZE] = "size, as 64MiB",
-        [RF_SET_TIME] = "time, as 10s", [RF_SET_RATE] = "rate, as 50MiB/s",
-        [RF_SET_PERCENT] = "percentage, as 5%", [RF_SET_BOOL] = "true or false",
-        [RF_SET_CHOICE] = "one of",   [RF_SET_ADDRESSES] = "list of host:port",
-        [RF_SET_VERSION] = "1",       [RF_SET_SUBTREE] = "map, declared by the plugin",
+        [RF_SET_TEXT] = "text",
+        [RF_SET_NAME] = "name",
+        [RF_SET_PATH] = "path",
+        [RF_SET_ADDRESS] = "address host:port",
+        [RF_SET_INT] = "number",
+        [RF_SET_SIZE] = "size, as 64MiB",
+        [RF_SET_TIME] = "time, as 10s",
+        [RF_SET_RATE] = "rate, as 50MiB/s",
+        [RF_SET_PERCENT] = "percentage, as 5%",
+        [RF_SET_BOOL] = "true or false",
+        [RF_SET_CHOICE] = "one of",
+        [RF_SET_ADDRESSES] = "list of host:port",
+        [RF_SET_VERSION] = "1",
+        [RF_SET_SUBTREE] = "map, declared by the plugin",
         [RF_SET_NONE_OR_MAP] = "none, or a map",
     };
     return names[type];
@@ -153,13 +162,16 @@ static void print_row(const struct rf_setting *row, const char *file, bool json,
         struct rf_buf text = {0};
         rf_json_string(&text, rf_slice_str(row->doc));
         printf("%s{\"key\":\"%s\",\"file\":\"%s\",\"type\":\"%s\",\"default\":\"%s\",\"live\":%s,"
-               "\"doc\":%.*s}", first ? "" : ",", row->path, file, type_name(row->type), def,
+               "\"doc\":%.*s}",
+               first ? "" : ",", row->path, file, type_name(row->type), def,
                row->live ? "true" : "false", (int)text.size, (const char *)text.data);
         rf_buf_fini(&text);
         return;
     }
     printf("%s (%s)\n  %s\n  type: %s%s%s", row->path, file, row->doc, type_name(row->type),
-           row->choices == NULL ? "" : row->type == RF_SET_CHOICE ? " " : ", or ",
+           row->choices == NULL         ? ""
+           : row->type == RF_SET_CHOICE ? " "
+                                        : ", or ",
            row->choices == NULL ? "" : row->choices);
     if (has_range(row->type)) {
         printf("\n  range: %lld to %lld%s", (long long)row->min, (long long)row->max, unit);
@@ -228,8 +240,7 @@ static void print_defaults(const struct rf_setting *rows, uint32_t n)
 {
     for (uint32_t i = 0; i < n; i++) {
         const struct rf_setting *row = &rows[i];
-        const char              *def = row->def == NULL ? "(required)" : row->def[0] == 0 ? "(unset)"
-                                                                                  : row->def;
+        const char *def = row->def == NULL ? "(required)" : row->def[0] == 0 ? "(unset)" : row->def;
         printf("%-28s %-28s # %s\n", row->path, def, row->doc);
     }
 }
@@ -253,8 +264,7 @@ static void print_list(const char *title, json_t *list)
 {
     size_t  i = 0;
     json_t *item = NULL;
-    json_array_foreach(list, i, item)
-    {
+    json_array_foreach (list, i, item) {
         printf("%s %s\n", title, json_string_value(item));
     }
 }
@@ -263,9 +273,9 @@ int rf_cmd_config_reload(struct rf_cli *cli)
 {
     struct rf_http_result result = {0};
     int code = rf_cli_request(cli, "POST", "/admin/v1/config/reload", rf_slice(NULL, 0), &result);
-    json_t *root = code != RF_EXIT_OK
-                       ? NULL
-                       : json_loadb((const char *)result.body.data, result.body.size, 0, NULL);
+    json_t     *root = code != RF_EXIT_OK
+                           ? NULL
+                           : json_loadb((const char *)result.body.data, result.body.size, 0, NULL);
     const char *problems = json_string_value(json_object_get(root, "problems"));
     if (code == RF_EXIT_OK && (problems == NULL || result.status >= 500)) {
         code = rf_cli_problem(cli, &result);

@@ -41,7 +41,8 @@ static bool open_dev(const struct rf_cli *cli, struct rf_devcluster *dev)
 {
     fill_dev(cli, dev);
     if (!rf_ok(rf_dev_open(dev))) {
-        fprintf(stderr, "ringfort: there is no development cluster in %s; `ringfort dev` makes one\n",
+        fprintf(stderr,
+                "ringfort: there is no development cluster in %s; `ringfort dev` makes one\n",
                 dev->dir);
         return false;
     }
@@ -86,8 +87,8 @@ static bool wait_ready(const struct rf_devcluster *dev, uint32_t node)
 
 static void print_env(const struct rf_devcluster *dev)
 {
-    char  path[600];
-    char  token[128] = "";
+    char path[600];
+    char token[128] = "";
     snprintf(path, sizeof(path), "%s/token", dev->dir);
     FILE *file = fopen(path, "re");
     if (file != NULL) {
@@ -133,7 +134,8 @@ static int bring_up(struct rf_cli *cli, struct rf_devcluster *dev)
             return RF_EXIT_FAILED;
         }
     }
-    fprintf(stderr, "%u node%s ready after %llu ms\n", dev->n_nodes, dev->n_nodes == 1 ? " is" : "s are",
+    fprintf(stderr, "%u node%s ready after %llu ms\n", dev->n_nodes,
+            dev->n_nodes == 1 ? " is" : "s are",
             (unsigned long long)((rf_clock_now().mono_us - start_us) / 1000));
     print_env(dev);
     return RF_EXIT_OK;
@@ -245,7 +247,7 @@ int rf_cmd_dev_cert(struct rf_cli *cli)
     char                 key[1200];
     const char          *kind = cli->words[0];
     const char          *name = cli->words[1];
-    bool known = strcmp(kind, "node") == 0 || strcmp(kind, "role") == 0;
+    bool                 known = strcmp(kind, "node") == 0 || strcmp(kind, "role") == 0;
     if (!known || strchr(name, '/') != NULL || name[0] == '.' || strlen(name) > 63) {
         fputs("ringfort: use `dev cert node NAME` or `dev cert role NAME`\n", stderr);
         return RF_EXIT_USAGE;

@@ -76,10 +76,10 @@ static void item_target(const struct rf_cli *cli, struct rf_buf *target)
 
 static void print_value(const struct rf_http_result *result, bool raw)
 {
-    json_t     *root = json_loadb((const char *)result->body.data, result->body.size, 0, NULL);
-    json_t     *value = json_object_get(root, "value");
-    size_t      size = 0;
-    uint8_t    *bytes = rf_mem_alloc(json_string_length(value) + 4);
+    json_t  *root = json_loadb((const char *)result->body.data, result->body.size, 0, NULL);
+    json_t  *value = json_object_get(root, "value");
+    size_t   size = 0;
+    uint8_t *bytes = rf_mem_alloc(json_string_length(value) + 4);
     if (bytes != NULL &&
         rf_ok(rf_base64_decode(rf_slice(json_string_value(value), json_string_length(value)), bytes,
                                &size))) {

@@ -36,7 +36,7 @@ struct load_conn {
     struct rf_conn     *conn; /* NULL when it broke */
     uint32_t            first, n;
     /* A ring, oldest at `first`: when each was sent; open loop: when it fell due. */
-    uint64_t            from_ns[RF_LOAD_PIPELINE_MAX];
+    uint64_t from_ns[RF_LOAD_PIPELINE_MAX];
 };
 
 struct load_thread {
@@ -83,7 +83,8 @@ static uint64_t zipf_rank(const struct load *load, struct rf_rng *rng)
     if (uz < 1.0 + pow(0.5, ZIPF_THETA)) {
         return 1;
     }
-    uint64_t rank = (uint64_t)(n * pow(load->zipf_eta * u - load->zipf_eta + 1.0, load->zipf_alpha));
+    uint64_t rank =
+        (uint64_t)(n * pow(load->zipf_eta * u - load->zipf_eta + 1.0, load->zipf_alpha));
     return rank < load->config->n_keys ? rank : load->config->n_keys - 1;
 }
 
@@ -404,8 +405,8 @@ static bool init_thread(struct load *load, struct load_thread *thread, uint32_t 
     const struct rf_load_config *config = load->config;
     thread->load = load;
     thread->rng.state = 0x5eed + number * UINT64_C(0x9e3779b97f4a7c15);
-    thread->n_conns = config->connections / config->threads +
-                      (number < config->connections % config->threads);
+    thread->n_conns =
+        config->connections / config->threads + (number < config->connections % config->threads);
     thread->conns = RF_NEW_ARRAY(struct load_conn, thread->n_conns);
     thread->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
     if (thread->conns == NULL || thread->timer_fd < 0 || !rf_ok(rf_loop_init(&thread->loop))) {

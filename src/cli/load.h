@@ -19,7 +19,7 @@
 enum rf_load_keys { RF_LOAD_UNIFORM, RF_LOAD_ZIPF, RF_LOAD_SEQUENTIAL };
 
 struct rf_load_request {
-    uint64_t key; /* 0 … n_keys - 1 */
+    uint64_t key;    /* 0 … n_keys - 1 */
     uint64_t random; /* to choose a value by */
     bool     put;
 };
@@ -54,15 +54,15 @@ struct rf_load_config {
 
 struct rf_load_result {
     struct rf_histogram latency_ns;
-    uint64_t            ops;    /* answers that said success */
-    uint64_t            errors; /* answers that said failure, and requests without an answer */
-    uint64_t            run_us; /* from the first request to the last answer */
+    uint64_t            ops;      /* answers that said success */
+    uint64_t            errors;   /* answers that said failure, and requests without an answer */
+    uint64_t            run_us;   /* from the first request to the last answer */
     char                why[256]; /* of the first error */
 };
 
 /* Runs it. RF_OK, also with errors among the answers; RF_CONFIG_INVALID (CA); RF_IO_ERROR when a
  * connection could not be made; RF_NO_MEMORY. ret_result->why has a sentence. Blocks: yes. */
 RF_CHECKED struct rf_result rf_load_run(const struct rf_load_config *config,
-                                        struct rf_load_result *ret_result);
+                                        struct rf_load_result       *ret_result);
 
 #endif

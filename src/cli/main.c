@@ -9,7 +9,8 @@
 static void print_help(FILE *to)
 {
     fputs("ringfort " RF_VERSION ": the command-line client of Ringfort\n\n"
-          "usage: ringfort COMMAND [WORDS] [OPTIONS]\n\ncommands:\n", to);
+          "usage: ringfort COMMAND [WORDS] [OPTIONS]\n\ncommands:\n",
+          to);
     for (int i = 0; i < rf_n_commands; i++) {
         char line[64];
         snprintf(line, sizeof(line), "%s %s", rf_commands[i].name, rf_commands[i].words);
@@ -33,7 +34,8 @@ static void print_help(FILE *to)
           "  RINGFORT_URL, RINGFORT_CA, RINGFORT_TOKEN, RINGFORT_DEV_DIR stand for --url, --ca,\n"
           "  --token and --dir; eval \"$(ringfort dev env)\" sets them for a development cluster\n"
           "\nexit codes: 0 done, 1 failed, 2 not found or configuration not valid,\n"
-          "            64 used wrongly, 69 no server\n", to);
+          "            64 used wrongly, 69 no server\n",
+          to);
 }
 
 static const char *env_or(const char *name, const char *otherwise)
@@ -57,10 +59,9 @@ static const struct option options[] = {
     {"url", required_argument, NULL, 'u'},   {"ca", required_argument, NULL, 'c'},
     {"token", required_argument, NULL, 't'}, {"table", required_argument, NULL, 'T'},
     {"strong", no_argument, NULL, 's'},      {"raw", no_argument, NULL, 'R'},
-         {"ttl", required_argument, NULL, 'l'},
-    {"output", required_argument, NULL, 'o'}, {"nodes", required_argument, NULL, 'n'},
-    {"dir", required_argument, NULL, 'd'},   {"port", required_argument, NULL, 'p'},
-    {"threads", required_argument, NULL, 'r'},
+    {"ttl", required_argument, NULL, 'l'},   {"output", required_argument, NULL, 'o'},
+    {"nodes", required_argument, NULL, 'n'}, {"dir", required_argument, NULL, 'd'},
+    {"port", required_argument, NULL, 'p'},  {"threads", required_argument, NULL, 'r'},
     {"keep", no_argument, NULL, 'k'},        {"help", no_argument, NULL, 'h'},
     {"version", no_argument, NULL, 'v'},     {NULL, 0, NULL, 0},
 };
@@ -139,7 +140,8 @@ static int take_option(struct rf_cli *cli, int option, const char *name)
         return unknown_option(option, name);
     }
     if (!valid) {
-        fprintf(stderr, "ringfort: '%s' is not a value for %s; see ringfort --help\n", optarg, name);
+        fprintf(stderr, "ringfort: '%s' is not a value for %s; see ringfort --help\n", optarg,
+                name);
         return RF_EXIT_USAGE;
     }
     return -1;

@@ -58,7 +58,7 @@ bool rf_clock_watch_hear(struct rf_clock_watch *watch, uint64_t node, uint64_t w
 {
     struct rf_clock_peer *peer = peer_of(watch, node);
     int64_t               offset_ms = (int64_t)(wall_ms - now.wall_ms);
-    bool fresh = peer->taken_us != 0 && now.mono_us - peer->taken_us <= BEST_US;
+    bool                  fresh = peer->taken_us != 0 && now.mono_us - peer->taken_us <= BEST_US;
     if (!fresh || offset_ms >= peer->offset_ms) {
         peer->offset_ms = offset_ms;
         peer->taken_us = now.mono_us;

@@ -27,7 +27,7 @@ static uint32_t lower_bound(const struct rf_control *control, const char *name)
 struct rf_node_entry *rf_control_by_name(struct rf_control *control, const char *name)
 {
     uint32_t at = lower_bound(control, name);
-    bool     found = at < control->n && strcmp(rf_entry_member(&control->entries[at])->name, name) == 0;
+    bool found = at < control->n && strcmp(rf_entry_member(&control->entries[at])->name, name) == 0;
     return found ? &control->entries[at] : NULL;
 }
 
@@ -179,8 +179,7 @@ static void remember_recent(struct rf_control *control, uint64_t node)
 
 static bool is_newer(const struct rf_member *a, const struct rf_member *b)
 {
-    return a->generation != b->generation ? a->generation > b->generation
-                                          : a->version > b->version;
+    return a->generation != b->generation ? a->generation > b->generation : a->version > b->version;
 }
 
 /* What others know of us may be newer than what we are: state comes from the cluster, everything
@@ -244,7 +243,8 @@ bool rf_control_merge(struct rf_control *control, const struct rf_member *member
 
 void rf_control_beat(struct rf_control *control, struct rf_node_entry *entry, uint64_t heartbeat)
 {
-    if (heartbeat <= entry->heartbeat || rf_entry_member(entry)->node == control->config.self.node) {
+    if (heartbeat <= entry->heartbeat ||
+        rf_entry_member(entry)->node == control->config.self.node) {
         return;
     }
     entry->heartbeat = heartbeat;
@@ -436,7 +436,7 @@ static void publish(struct rf_control *control)
 /* ---- Life and steps ----------------------------------------------------------------------- */
 
 struct rf_result rf_control_new(const struct rf_control_config *config,
-                                struct rf_control **ret_control)
+                                struct rf_control             **ret_control)
 {
     rf_assert(config->n_seeds <= RF_SEEDS_MAX);
     rf_assert(config->self.node != 0 && (config->self.node & 0xff) == 0);
@@ -645,13 +645,13 @@ void rf_control_check(const struct rf_control *control)
     for (uint32_t i = 0; i < control->n; i++) {
         const struct rf_node_entry *entry = &control->entries[i];
         n_untold += entry->untold;
-        rf_assert(i == 0 || strcmp(rf_entry_member(entry - 1)->name, rf_entry_member(entry)->name) < 0);
+        rf_assert(i == 0 ||
+                  strcmp(rf_entry_member(entry - 1)->name, rf_entry_member(entry)->name) < 0);
         hash += entry->shared->hash;
     }
     rf_assert(hash == control->set_hash);
     rf_assert(n_untold == control->n_untold);
     rf_assert(control->self == RF_NO_MEMBER ||
-              rf_entry_member(&control->entries[control->self])->node ==
-                  control->config.self.node);
+              rf_entry_member(&control->entries[control->self])->node == control->config.self.node);
     rf_assert(control->n <= RF_MEMBERS_MAX);
 }

@@ -22,21 +22,21 @@ struct rf_cluster_state {
 };
 
 struct rf_control_config {
-    struct rf_member self; /* name, rack, addresses, vnodes, node, generation */
-    const char      *seeds[RF_SEEDS_MAX]; /* addresses; borrowed for the machine's life */
-    uint32_t         n_seeds;
-    uint64_t         gossip_interval_us;
-    uint64_t         dead_after_us;
-    uint32_t         n_partitions;     /* of the store, for hints; 0: no handoff */
-    uint64_t         hint_interval_us; /* between two walks over the stored hints */
-    uint64_t         rng_seed;
+    struct rf_member       self; /* name, rack, addresses, vnodes, node, generation */
+    const char            *seeds[RF_SEEDS_MAX]; /* addresses; borrowed for the machine's life */
+    uint32_t               n_seeds;
+    uint64_t               gossip_interval_us;
+    uint64_t               dead_after_us;
+    uint32_t               n_partitions;     /* of the store, for hints; 0: no handoff */
+    uint64_t               hint_interval_us; /* between two walks over the stored hints */
+    uint64_t               rng_seed;
     struct rf_member_pool *pool; /* shared with other machines of the thread; NULL: an own one */
     /* The cluster that this node's durable identity names; 0: none. Without a state the node asks its
      * seeds for this one, joins no other, and forms none. */
     uint64_t cluster;
-    bool     no_forming; /* no cluster is known, but there may have been one: join, never form */
-    struct rf_slice  state; /* encoded rf_cluster_state of the last run; empty at first start */
-    uint64_t         state_hlc; /* of the stored row that held it; 0: none */
+    bool     no_forming;   /* no cluster is known, but there may have been one: join, never form */
+    struct rf_slice state; /* encoded rf_cluster_state of the last run; empty at first start */
+    uint64_t        state_hlc; /* of the stored row that held it; 0: none */
 };
 
 /* Appends the encoding of a cluster state; a full buffer shows in buf->failed. */
@@ -44,11 +44,11 @@ void rf_cluster_state_encode(struct rf_buf *buf, const struct rf_cluster_state *
 
 /* Returns RF_OK, RF_CORRUPT (state, or one of another cluster) or RF_NO_MEMORY. */
 RF_CHECKED struct rf_result rf_control_new(const struct rf_control_config *config,
-                                           struct rf_control **ret_control);
-void rf_control_free(struct rf_control *control);
+                                           struct rf_control             **ret_control);
+void                        rf_control_free(struct rf_control *control);
 
 /* As rf_shard_step. May allocate when membership changes. */
-RF_CHECKED struct rf_result rf_control_step(struct rf_control *control,
+RF_CHECKED struct rf_result rf_control_step(struct rf_control     *control,
                                             const struct rf_event *events, uint32_t n_events,
                                             struct rf_effects *ret_effects);
 
@@ -71,7 +71,7 @@ struct rf_control_stats {
 struct rf_control_stats rf_control_stats(const struct rf_control *control);
 
 /* Bytes that the machine holds (shared members not counted). */
-size_t   rf_control_memory(const struct rf_control *control);
+size_t rf_control_memory(const struct rf_control *control);
 /* Equal member sets, equal hash; a set that has converged does not change any more. */
 uint64_t rf_control_set_hash(const struct rf_control *control);
 uint64_t rf_control_digest(const struct rf_control *control);

@@ -19,14 +19,14 @@ enum rf_probe_state { RF_PROBE_NONE, RF_PROBE_WAITING };
 
 struct rf_node_entry {
     struct rf_shared_member *shared; /* one reference */
-    uint64_t         heartbeat;
-    uint64_t         changed_at_us; /* when the heartbeat last moved, by our monotonic clock */
-    uint64_t         probe_until_us;
-    uint64_t         hint_retry_us;   /* its hints wait until then */
-    uint64_t         hint_backoff_us; /* of the last failure; 0: none */
-    uint8_t          probe; /* enum rf_probe_state */
-    bool             alive;
-    bool             untold; /* the shards do not know yet what `alive` says */
+    uint64_t                 heartbeat;
+    uint64_t changed_at_us; /* when the heartbeat last moved, by our monotonic clock */
+    uint64_t probe_until_us;
+    uint64_t hint_retry_us;   /* its hints wait until then */
+    uint64_t hint_backoff_us; /* of the last failure; 0: none */
+    uint8_t  probe;           /* enum rf_probe_state */
+    bool     alive;
+    bool     untold; /* the shards do not know yet what `alive` says */
 };
 
 #define RF_HANDOFF_WINDOW 16u /* hints under way at a time */
@@ -69,13 +69,13 @@ struct rf_control {
     struct rf_rng            rng;
     uint64_t                 cluster;
     uint64_t                 state_hlc; /* of the state stored last */
-    uint64_t                 set_hash; /* equal member sets, equal hash; heartbeats not included */
-    struct rf_node_entry    *entries;  /* sorted by name */
+    uint64_t                 set_hash;  /* equal member sets, equal hash; heartbeats not included */
+    struct rf_node_entry    *entries;   /* sorted by name */
     uint32_t                 n, cap;
-    struct rf_member_pool   *pool;     /* the configured one, or our own */
+    struct rf_member_pool   *pool; /* the configured one, or our own */
     bool                     own_pool;
-    uint16_t                *by_node;  /* hash tables: index into entries + 1, 0: free; made again */
-    uint16_t                *by_hash;  /* by node id and by hash of the name … */
+    uint16_t                *by_node; /* hash tables: index into entries + 1, 0: free; made again */
+    uint16_t                *by_hash; /* by node id and by hash of the name … */
     uint32_t                 index_cap; /* … when looked into after a change; 0: stale */
     uint32_t                 index_room;
     uint32_t                 self; /* index of our own entry; RF_NO_MEMBER before admission */
@@ -83,8 +83,8 @@ struct rf_control {
     uint32_t                 n_recent;
     struct rf_seed_answer    seeds[RF_SEEDS_MAX];
     uint64_t                 next_round_us;
-    uint32_t                 n_untold; /* entries that are marked so */
-    bool                     dirty;     /* member set changed: publish and store */
+    uint32_t                 n_untold;   /* entries that are marked so */
+    bool                     dirty;      /* member set changed: publish and store */
     bool                     publishing; /* dirty when this step began handling it */
     char                     refused[192];
     struct rf_handoff        handoff;
@@ -113,7 +113,7 @@ void rf_control_beat(struct rf_control *control, struct rf_node_entry *entry, ui
  * effects are full: one message can bring back all members at once. */
 void rf_control_set_alive(struct rf_control *control, struct rf_node_entry *entry, bool alive);
 /* An empty body buffer for a message of this step; NULL when this step has used them all up. */
-struct rf_buf *rf_control_body(struct rf_control *control);
+struct rf_buf     *rf_control_body(struct rf_control *control);
 struct rf_message *rf_control_send(struct rf_control *control, uint64_t node,
                                    enum rf_message_kind kind, const struct rf_buf *body);
 struct rf_message *rf_control_answer(struct rf_control *control, const struct rf_message *request,
@@ -121,7 +121,8 @@ struct rf_message *rf_control_answer(struct rf_control *control, const struct rf
 
 /* --- member_codec.c */
 void                        rf_member_encode(struct rf_buf *buf, const struct rf_member *member);
-RF_CHECKED struct rf_result rf_member_decode(struct rf_reader *reader, struct rf_member *ret_member);
+RF_CHECKED struct rf_result rf_member_decode(struct rf_reader *reader,
+                                             struct rf_member *ret_member);
 uint64_t                    rf_member_hash(const struct rf_member *member);
 
 /* --- forming.c */

@@ -69,10 +69,10 @@ enum rf_effect_kind {
     RF_FX_SEND_ADDR, /* control: message to an address (first contact) */
     RF_FX_ANSWER,    /* message back on `message.link` */
     RF_FX_STORE,
-    RF_FX_REPLY,     /* shard */
-    RF_FX_PUBLISH,   /* control: the member set changed; build and hand out a view */
-    RF_FX_ALIVE,     /* control: tell the shards */
-    RF_FX_REFUSED,   /* control: the cluster refuses this node; text says why */
+    RF_FX_REPLY,   /* shard */
+    RF_FX_PUBLISH, /* control: the member set changed; build and hand out a view */
+    RF_FX_ALIVE,   /* control: tell the shards */
+    RF_FX_REFUSED, /* control: the cluster refuses this node; text says why */
 };
 
 struct rf_effect {

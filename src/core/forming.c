@@ -95,7 +95,8 @@ void rf_forming_ask(struct rf_control *control, const struct rf_message *message
         return;
     }
     if (strcmp(asker.name, control->config.self.name) == 0) {
-        say(control, message, "a node of this name is running already; give each node its own name");
+        say(control, message,
+            "a node of this name is running already; give each node its own name");
         return;
     }
     if (lost_members(control)) {
@@ -163,7 +164,8 @@ void rf_forming_say(struct rf_control *control, const struct rf_message *message
     }
     control->cluster = cluster;
     uint32_t n = (uint32_t)rf_get_varint(&reader);
-    if (n > RF_MEMBERS_MAX || !rf_gossip_take_entries(control, &reader, n) || control->self == RF_NO_MEMBER) {
+    if (n > RF_MEMBERS_MAX || !rf_gossip_take_entries(control, &reader, n) ||
+        control->self == RF_NO_MEMBER) {
         control->cluster = 0; /* not admitted: ask again */
     }
 }

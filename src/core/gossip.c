@@ -207,7 +207,7 @@ static bool compare_digest(struct rf_control *control, struct rf_reader *reader,
         }
         const struct rf_node_entry *entry = rf_control_by_name_hash(control, hash);
         const struct rf_member     *mine = entry == NULL ? NULL : rf_entry_member(entry);
-        bool older = mine == NULL || is_older(mine, generation, version);
+        bool                        older = mine == NULL || is_older(mine, generation, version);
         if (older && comparison->n_wants < DELTA_ENTRIES_MAX) {
             rf_put_u64(wants, hash);
             comparison->n_wants++;
@@ -248,8 +248,7 @@ static void answer_digest(struct rf_control *control, const struct rf_message *m
     struct comparison comparison = {0};
     struct rf_buf    *list = rf_control_body(control);
     struct rf_buf    *wants = rf_control_body(control);
-    if (list == NULL || wants == NULL ||
-        !compare_digest(control, reader, &comparison, wants)) {
+    if (list == NULL || wants == NULL || !compare_digest(control, reader, &comparison, wants)) {
         return;
     }
     uint32_t n_entries = 0;
@@ -310,8 +309,7 @@ static void on_delta(struct rf_control *control, const struct rf_message *messag
     }
     uint32_t n_entries = 0;
     for (uint64_t w = 0; w < n_wants; w++) {
-        const struct rf_node_entry *entry =
-            rf_control_by_name_hash(control, rf_get_u64(&reader));
+        const struct rf_node_entry *entry = rf_control_by_name_hash(control, rf_get_u64(&reader));
         if (entry != NULL && !reader.bad) {
             put_entry(list, entry);
             n_entries++;

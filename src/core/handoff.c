@@ -10,7 +10,7 @@
 #define BATCH_BYTES (64u * 1024)
 #define BATCH_TIMEOUT_US 3000000u
 #define REST_MAX_US 1000000u
-#define RETRY_MIN_US 1000000u  /* a target that fails is left alone this long, then twice … */
+#define RETRY_MIN_US 1000000u /* a target that fails is left alone this long, then twice … */
 #define RETRY_MAX_US 60000000u
 
 /* Ids of messages and store operations: batch (32) | item (8) | RF_CONTROL_SHARD. */
@@ -151,7 +151,7 @@ static bool can_deliver(struct rf_control *control, uint64_t target)
 static bool pass_damaged(struct rf_control *control, uint64_t last_token)
 {
     struct rf_handoff *handoff = &control->handoff;
-    uint64_t token = last_token > handoff->token ? last_token : handoff->token;
+    uint64_t           token = last_token > handoff->token ? last_token : handoff->token;
     control->stats.hints_damaged++;
     move_to(handoff, token + 1, NULL);
     return token != UINT64_MAX;
@@ -169,8 +169,7 @@ static bool read_rows(struct rf_control *control, const struct rf_store_done *do
             return first ? pass_damaged(control, done->token) && done->more : true;
         }
         uint64_t token = rf_hint_token(rf_hint_target(&hint));
-        if (!can_deliver(control, rf_hint_target(&hint)) &&
-            hint.expiry_ms > control->now.wall_ms) {
+        if (!can_deliver(control, rf_hint_target(&hint)) && hint.expiry_ms > control->now.wall_ms) {
             move_to(handoff, token + 1, NULL);
             return token != UINT64_MAX;
         }

@@ -7,8 +7,7 @@
 
 struct rf_peer *rf_peer_of(const struct rf_shard *shard, uint64_t node)
 {
-    uint16_t member =
-        shard->view == NULL ? RF_NO_MEMBER : rf_ring_by_node(shard->view->ring, node);
+    uint16_t member = shard->view == NULL ? RF_NO_MEMBER : rf_ring_by_node(shard->view->ring, node);
     return member == RF_NO_MEMBER ? NULL : &shard->peers[member];
 }
 
@@ -126,8 +125,7 @@ void rf_hedge_plan(struct rf_shard *shard, const struct rf_slot *slot,
     wait_us = wait_us > most_us ? most_us : wait_us;
     wait_us = wait_us < HEDGE_MIN_US ? HEDGE_MIN_US : wait_us;
     uint32_t at = shard->n_hedges++;
-    shard->hedges[at] =
-        (struct rf_hedge){shard->now.mono_us + wait_us, rf_slot_id(shard, slot)};
+    shard->hedges[at] = (struct rf_hedge){shard->now.mono_us + wait_us, rf_slot_id(shard, slot)};
     while (at > 0 && shard->hedges[at].at_us < shard->hedges[(at - 1) / 2].at_us) {
         swap_hedges(&shard->hedges[at], &shard->hedges[(at - 1) / 2]);
         at = (at - 1) / 2;

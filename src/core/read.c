@@ -275,8 +275,8 @@ static void evaluate(struct rf_shard *shard, struct rf_slot *slot)
     if (slot->state == RF_SLOT_RUNNING) {
         bool few = tally.answers < slot->needed;
         shard->stats.quorum_failures += few;
-        rf_slot_reply(shard, slot, few ? why_few(slot, tally.answers, slot->needed)
-                                       : RF_REPLICA_TIMEOUT, NULL);
+        rf_slot_reply(shard, slot,
+                      few ? why_few(slot, tally.answers, slot->needed) : RF_REPLICA_TIMEOUT, NULL);
     }
     rf_slot_release(shard, slot);
 }
@@ -364,8 +364,8 @@ void rf_read_repaired(struct rf_shard *shard, struct rf_slot *slot, struct rf_re
 void rf_read_broken(struct rf_shard *shard, struct rf_slot *slot, struct rf_replica *replica)
 {
     rf_peer_answered(shard, replica, false);
-    replica->state = replica->state == RF_REPLICA_REPAIRING ? RF_REPLICA_REPAIR_FAILED
-                                                            : RF_REPLICA_FAILED;
+    replica->state =
+        replica->state == RF_REPLICA_REPAIRING ? RF_REPLICA_REPAIR_FAILED : RF_REPLICA_FAILED;
     if (is_strong(slot)) {
         evaluate(shard, slot);
     } else {

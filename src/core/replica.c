@@ -8,8 +8,7 @@
 static uint64_t service_id(const struct rf_shard *shard, const struct rf_service *service)
 {
     return (uint64_t)service->generation << 32 |
-           (uint64_t)(uint32_t)(service - shard->services) << 16 | ID_SERVICE |
-           shard->config.shard;
+           (uint64_t)(uint32_t)(service - shard->services) << 16 | ID_SERVICE | shard->config.shard;
 }
 
 static struct rf_message *answer(struct rf_shard *shard, uint64_t link, uint64_t request_id,
@@ -84,8 +83,8 @@ static bool make_op(struct rf_shard *shard, const struct rf_message *message,
         ret_op->mode = RF_APPLY_MERGE;
         ret_op->table = RF_TABLE_HINTS;
         ret_op->token = rf_hint_token(message->target);
-        return rf_ok(rf_hint_make(message->target, message->table, &message->row, expiry_ms,
-                                  &ret_op->row));
+        return rf_ok(
+            rf_hint_make(message->target, message->table, &message->row, expiry_ms, &ret_op->row));
     }
     ret_op->token = rf_ring_token(shard->view->ring->seed, message->row.key);
     rf_blob_take(message->row.blob);
@@ -119,8 +118,7 @@ void rf_replica_stored(struct rf_shard *shard, const struct rf_store_done *done)
     struct rf_service *service = &shard->services[index];
     rf_assert(service->used);
     rf_assert(service_id(shard, service) == done->tag);
-    shard->stats.hints_stored +=
-        service->kind == RF_MSG_HINT && done->status == RF_STORE_STORED;
+    shard->stats.hints_stored += service->kind == RF_MSG_HINT && done->status == RF_STORE_STORED;
     struct rf_message *message =
         answer(shard, service->link, service->request_id,
                ack_of((enum rf_message_kind)service->kind), done->status, &done->row);

@@ -80,8 +80,8 @@ struct rf_result rf_shard_new(const struct rf_shard_config *config, struct rf_sh
     shard->hedges = RF_NEW_ARRAY(struct rf_hedge, config->max_requests);
     shard->services = RF_NEW_ARRAY(struct rf_service, config->max_replica_ops);
     shard->peers = RF_NEW_ARRAY(struct rf_peer, RF_MEMBERS_MAX);
-    if (shard->ceiling_key == NULL || shard->slots == NULL || shard->services == NULL || shard->hedges == NULL ||
-        shard->peers == NULL) {
+    if (shard->ceiling_key == NULL || shard->slots == NULL || shard->services == NULL ||
+        shard->hedges == NULL || shard->peers == NULL) {
         rf_shard_free(shard);
         return rf_result(RF_NO_MEMORY);
     }
@@ -339,9 +339,8 @@ static void start_request(struct rf_shard *shard, const struct rf_client_op *op)
     bool                   read = op->kind == RF_CLIENT_GET;
     const struct rf_table *table =
         shard->view == NULL ? NULL : rf_view_table_by_id(shard->view, op->table);
-    bool            stamps = !read && op->timestamp_ms == 0;
-    bool            refused = table == NULL || table->replicas == NULL ||
-                   (shard->clock_off && stamps);
+    bool stamps = !read && op->timestamp_ms == 0;
+    bool refused = table == NULL || table->replicas == NULL || (shard->clock_off && stamps);
     struct rf_slot *slot = refused ? NULL : slot_acquire(shard);
     shard->stats.reads += read;
     shard->stats.writes += op->kind == RF_CLIENT_PUT;
@@ -377,11 +376,12 @@ static void start_request(struct rf_shard *shard, const struct rf_client_op *op)
 
 /* ---- Asking replicas ---------------------------------------------------------------------- */
 
-static struct rf_message *send_message(struct rf_shard *shard, struct rf_slot *slot,
-                                       uint64_t node, enum rf_message_kind kind)
+static struct rf_message *send_message(struct rf_shard *shard, struct rf_slot *slot, uint64_t node,
+                                       enum rf_message_kind kind)
 {
     struct rf_effect *effect = rf_effect_add(shard->out, RF_FX_SEND);
-    uint64_t left_us = slot->deadline_us > shard->now.mono_us ? slot->deadline_us - shard->now.mono_us : 0;
+    uint64_t          left_us =
+        slot->deadline_us > shard->now.mono_us ? slot->deadline_us - shard->now.mono_us : 0;
     effect->node = node;
     effect->as.message = (struct rf_message){
         .kind = kind,
@@ -505,9 +505,9 @@ static bool link_broke(struct rf_shard *shard, uint64_t node)
         struct rf_replica *replica = rf_slot_replica(slot, node);
         next = slot->next;
         bool keeps_hint = is_hint_holder(slot, node);
-        bool waits = replica != NULL && (replica->state == RF_REPLICA_ASKED ||
-                                         replica->state == RF_REPLICA_FETCHING ||
-                                         replica->state == RF_REPLICA_REPAIRING);
+        bool waits = replica != NULL &&
+                     (replica->state == RF_REPLICA_ASKED || replica->state == RF_REPLICA_FETCHING ||
+                      replica->state == RF_REPLICA_REPAIRING);
         if (!(waits || keeps_hint) || slot->state == RF_SLOT_WAIT_CLOCK) {
             continue;
         }
@@ -544,8 +544,8 @@ static void route_answer(struct rf_shard *shard, uint64_t id, uint64_t node, boo
         }
     } else if (write && current) {
         rf_read_repaired(shard, slot, replica, answer->status);
-    } else if (!write && (replica->state == RF_REPLICA_ASKED ||
-                          replica->state == RF_REPLICA_FETCHING)) {
+    } else if (!write &&
+               (replica->state == RF_REPLICA_ASKED || replica->state == RF_REPLICA_FETCHING)) {
         rf_peer_answered(shard, replica, true);
         rf_read_answer(shard, slot, replica, answer);
     }
@@ -752,11 +752,13 @@ struct rf_result rf_shard_step(struct rf_shard *shard, const struct rf_event *ev
 
 uint64_t rf_shard_digest(const struct rf_shard *shard)
 {
-    uint64_t facts[] = {shard->clock.last,       shard->clock.ceiling,    shard->stats.writes,
-                        shard->stats.reads,      shard->stats.deletes,    shard->stats.in_flight,
-                        shard->stats.timeouts,   shard->stats.restamps,   shard->stats.read_repairs,
-                        shard->stats.replica_writes, shard->stats.replica_reads,
-                        shard->view == NULL ? 0 : shard->view->ring->digest};
+    uint64_t facts[] = {
+        shard->clock.last,          shard->clock.ceiling,
+        shard->stats.writes,        shard->stats.reads,
+        shard->stats.deletes,       shard->stats.in_flight,
+        shard->stats.timeouts,      shard->stats.restamps,
+        shard->stats.read_repairs,  shard->stats.replica_writes,
+        shard->stats.replica_reads, shard->view == NULL ? 0 : shard->view->ring->digest};
     uint64_t digest = rf_hash64(rf_slice(facts, sizeof(facts)), shard->config.shard);
     for (uint32_t i = shard->oldest; i != RF_NO_SLOT; i = shard->slots[i].next) {
         uint64_t id[2] = {rf_slot_id(shard, &shard->slots[i]), shard->slots[i].state};

@@ -16,9 +16,9 @@ struct rf_shard_config {
     uint32_t max_requests;    /* coordinated at a time, 1 … 65,536; more get RF_OVERLOADED */
     uint32_t max_replica_ops; /* served for peers at a time, 1 … 65,536 */
     uint64_t request_timeout_us;
-    uint64_t max_ahead_ms;    /* clock.max_ahead */
-    uint64_t hint_window_ms;  /* hints older than this expire */
-    uint64_t hlc_ceiling;     /* last durable ceiling of this shard, 0 at first start */
+    uint64_t max_ahead_ms;   /* clock.max_ahead */
+    uint64_t hint_window_ms; /* hints older than this expire */
+    uint64_t hlc_ceiling;    /* last durable ceiling of this shard, 0 at first start */
     uint64_t rng_seed;
 };
 
@@ -32,8 +32,8 @@ static inline uint8_t rf_tag_shard(uint64_t tag)
 
 /* All memory is allocated here. Returns RF_OK or RF_NO_MEMORY. */
 RF_CHECKED struct rf_result rf_shard_new(const struct rf_shard_config *config,
-                                         struct rf_shard **ret_shard);
-void rf_shard_free(struct rf_shard *shard);
+                                         struct rf_shard             **ret_shard);
+void                        rf_shard_free(struct rf_shard *shard);
 
 /* Handles the events in order. Returns RF_OK when all are done, RF_MORE when effects are full.
  * Never blocks, never re-enters, allocates nothing. Thread: owner. */
@@ -56,17 +56,17 @@ bool                  rf_shard_alive(const struct rf_shard *shard, uint16_t memb
 
 /* Counters for metrics; they only grow. */
 struct rf_shard_stats {
-    uint64_t writes, reads, deletes;     /* coordinated, by client kind */
+    uint64_t writes, reads, deletes; /* coordinated, by client kind */
     uint64_t replica_writes, replica_reads;
     uint64_t quorum_failures, timeouts;
-    uint64_t restamps;      /* a replica knew a newer version (D7) */
-    uint64_t read_repairs;  /* stale replicas written to */
+    uint64_t restamps;     /* a replica knew a newer version (D7) */
+    uint64_t read_repairs; /* stale replicas written to */
     uint64_t hedges;       /* eventual reads that asked a second replica */
     uint64_t fetches;      /* strong reads whose winner was a digest at first */
     uint64_t hints_sent;   /* rows given to a stand-in, this node included */
     uint64_t hints_stored; /* hints that this node holds for others, written since the start */
-    uint64_t given_up;         /* answered requests whose late replicas were not waited for */
-    uint64_t in_flight;     /* gauge */
+    uint64_t given_up;     /* answered requests whose late replicas were not waited for */
+    uint64_t in_flight;    /* gauge */
 };
 struct rf_shard_stats rf_shard_stats(const struct rf_shard *shard);
 

@@ -28,20 +28,20 @@ enum rf_replica_state {
     RF_REPLICA_REPAIRING, /* read: answered stale, repair sent */
     RF_REPLICA_REPAIRED,
     RF_REPLICA_REPAIR_FAILED, /* refused, or its link broke: its answer goes on counting */
-    RF_REPLICA_HINTING, /* write: missed it; a hint is with `holder`, not yet acknowledged */
+    RF_REPLICA_HINTING,       /* write: missed it; a hint is with `holder`, not yet acknowledged */
 };
 
 /* One replica of one request. */
 struct rf_replica {
     uint64_t      node;
-    uint8_t       state; /* enum rf_replica_state */
-    uint8_t       status; /* of its answer: enum rf_store_status */
-    bool          refused; /* it is alive and said no: no hint for it */
+    uint8_t       state;      /* enum rf_replica_state */
+    uint8_t       status;     /* of its answer: enum rf_store_status */
+    bool          refused;    /* it is alive and said no: no hint for it */
     bool          digest;     /* reads: row is without its value, … */
     uint64_t      value_hash; /* … which has this hash */
     uint64_t      holder;     /* HINTING: the stand-in */
     uint64_t      asked_us;   /* reads: when, 0: not waited for */
-    struct rf_row row; /* reads: its answer, holds a blob reference */
+    struct rf_row row;        /* reads: its answer, holds a blob reference */
 };
 
 /* What a replica answered. */
@@ -54,24 +54,24 @@ struct rf_answer {
 
 /* One coordinated request: SENT -> QUORUM (answered) -> DONE | TIMEOUT. */
 struct rf_slot {
-    uint32_t                generation; /* part of the id; an answer to a former user is ignored */
-    uint8_t                 state;      /* enum rf_slot_state */
-    uint8_t                 attempt;    /* write: +1 when stamped again; read: +1 at a new winner */
-    uint8_t                 n;          /* replicas */
-    uint8_t                 needed;
-    uint8_t                 acks;
-    uint8_t                 refusals;   /* of a write: replicas that know a newer version … */
-    uint64_t                newest_hlc; /* … and the newest of those */
-    bool                    superseded;
-    bool                    sent; /* a write that some replica may have stored */
-    struct rf_client_op     op; /* row holds a blob reference */
-    const struct rf_table  *table;
-    struct rf_view         *view; /* one reference: keeps table and members alive */
-    uint64_t                token;
-    uint64_t                deadline_us;
-    uint32_t                next, previous; /* free list, or the deadline-ordered list */
-    uint32_t                late_next, late_previous; /* of all answered slots, oldest answer first */
-    struct rf_replica       replicas[RF_REPLICAS_MAX];
+    uint32_t               generation; /* part of the id; an answer to a former user is ignored */
+    uint8_t                state;      /* enum rf_slot_state */
+    uint8_t                attempt;    /* write: +1 when stamped again; read: +1 at a new winner */
+    uint8_t                n;          /* replicas */
+    uint8_t                needed;
+    uint8_t                acks;
+    uint8_t                refusals;   /* of a write: replicas that know a newer version … */
+    uint64_t               newest_hlc; /* … and the newest of those */
+    bool                   superseded;
+    bool                   sent; /* a write that some replica may have stored */
+    struct rf_client_op    op;   /* row holds a blob reference */
+    const struct rf_table *table;
+    struct rf_view        *view; /* one reference: keeps table and members alive */
+    uint64_t               token;
+    uint64_t               deadline_us;
+    uint32_t               next, previous;      /* free list, or the deadline-ordered list */
+    uint32_t          late_next, late_previous; /* of all answered slots, oldest answer first */
+    struct rf_replica replicas[RF_REPLICAS_MAX];
 };
 
 /* One operation served for a peer: where its answer goes. */
@@ -86,9 +86,9 @@ struct rf_service {
 };
 
 struct rf_peer {
-    bool dead;    /* control's verdict */
-    bool broken;  /* our link to it is down right now */
-    uint32_t mean_us;   /* of its answers to reads; 0: unknown */
+    bool     dead;    /* control's verdict */
+    bool     broken;  /* our link to it is down right now */
+    uint32_t mean_us; /* of its answers to reads; 0: unknown */
     uint32_t p95_us;
     uint32_t in_flight; /* reads */
 };
@@ -112,7 +112,7 @@ struct rf_shard {
     struct rf_blob        *ceiling_key;
     struct rf_slot        *slots;
     uint32_t               free_slot;
-    uint32_t               oldest, youngest; /* running and answered slots by deadline */
+    uint32_t               oldest, youngest;      /* running and answered slots by deadline */
     uint32_t               late_first, late_last; /* the answered ones again: given up when full */
     struct rf_service     *services;
     uint32_t               free_service;
@@ -138,9 +138,9 @@ void            rf_peer_asked(struct rf_shard *shard, struct rf_replica *replica
 /* It answered, or (not good) it is no longer waited for. */
 void               rf_peer_answered(struct rf_shard *shard, struct rf_replica *replica, bool good);
 struct rf_replica *rf_peer_choose(struct rf_shard *shard, struct rf_slot *slot);
-void rf_hedge_plan(struct rf_shard *shard, const struct rf_slot *slot,
-                   const struct rf_replica *replica);
-bool rf_hedge_due(struct rf_shard *shard, uint64_t *ret_id);
+void               rf_hedge_plan(struct rf_shard *shard, const struct rf_slot *slot,
+                                 const struct rf_replica *replica);
+bool               rf_hedge_due(struct rf_shard *shard, uint64_t *ret_id);
 bool               rf_peer_dead(const struct rf_shard *shard, uint64_t node);
 bool               rf_peer_broken(const struct rf_shard *shard, uint64_t node);
 /* Asks a replica: a store operation when it is this node, else a message with the same meaning. */

@@ -5,8 +5,8 @@
 static uint64_t expiry_of(const struct rf_slot *slot, uint64_t version_ms)
 {
     const struct rf_client_op *op = &slot->op;
-    uint64_t ttl_s = op->ttl_s != 0 ? op->ttl_s : slot->table->default_ttl_s;
-    uint64_t max_s = slot->table->max_ttl_s;
+    uint64_t                   ttl_s = op->ttl_s != 0 ? op->ttl_s : slot->table->default_ttl_s;
+    uint64_t                   max_s = slot->table->max_ttl_s;
     if (op->kind == RF_CLIENT_DELETE) {
         return 0;
     }
@@ -128,8 +128,8 @@ static uint64_t stand_in(struct rf_shard *shard, struct rf_slot *slot, uint32_t 
 {
     const struct rf_ring *ring = slot->view->ring;
     uint16_t              walked[2 * RF_REPLICAS_MAX];
-    uint32_t position = rf_ring_find(ring, slot->token);
-    uint32_t n = rf_ring_walk(ring, position, walked, 2 * RF_REPLICAS_MAX);
+    uint32_t              position = rf_ring_find(ring, slot->token);
+    uint32_t              n = rf_ring_walk(ring, position, walked, 2 * RF_REPLICAS_MAX);
     for (uint32_t i = 0; i < n; i++) {
         uint64_t node = ring->members[walked[i]].node;
         bool     usable = node == shard->config.node ||
@@ -171,10 +171,9 @@ static void hint_missing(struct rf_shard *shard, struct rf_slot *slot, bool here
         struct rf_replica *replica = &slot->replicas[r];
         bool got_it = replica->state == RF_REPLICA_OK || replica->state == RF_REPLICA_NEWER;
         if (!got_it && !replica->refused) {
-            replica->holder =
-                here ? shard->config.node : stand_in(shard, slot, n_hints);
-            replica->state = replica->holder == shard->config.node ? RF_REPLICA_FAILED
-                                                                   : RF_REPLICA_HINTING;
+            replica->holder = here ? shard->config.node : stand_in(shard, slot, n_hints);
+            replica->state =
+                replica->holder == shard->config.node ? RF_REPLICA_FAILED : RF_REPLICA_HINTING;
             rf_send_hint(shard, slot, replica->holder, replica->node);
             n_hints++;
         }

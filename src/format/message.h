@@ -8,7 +8,7 @@
 #include "format/row.h"
 
 #define RF_FRAME_VERSION 1u
-#define RF_FRAME_HEADER 12u                                 /* bytes: length, checksum, version… */
+#define RF_FRAME_HEADER 12u /* bytes: length, checksum, version… */
 #define RF_FRAME_MAX (RF_VALUE_MAX + RF_KEY_MAX + 64u * 1024) /* bytes, header included */
 
 enum rf_message_kind {
@@ -25,7 +25,7 @@ enum rf_message_kind {
     RF_MSG_GOSSIP_DELTA = 34,
     RF_MSG_FORM_ASK = 35, /* first start: who are you, do you know a cluster? */
     RF_MSG_FORM_SAY = 36,
-    RF_MSG_PROBE = 37,     /* are you alive? (direct), or: ask `target` for me (indirect) */
+    RF_MSG_PROBE = 37, /* are you alive? (direct), or: ask `target` for me (indirect) */
     RF_MSG_PROBE_ACK = 38,
 };
 
@@ -41,7 +41,7 @@ static inline bool rf_message_is_control(enum rf_message_kind kind)
 
 struct rf_message {
     enum rf_message_kind kind;
-    uint8_t              mode;       /* WRITE: enum rf_apply_mode; READ and its ACK: enum rf_read_mode */
+    uint8_t              mode; /* WRITE: enum rf_apply_mode; READ and its ACK: enum rf_read_mode */
     uint8_t              status;     /* answers: enum rf_store_status */
     uint64_t             from;       /* node id; the receiver's host sets it from the link */
     uint64_t             link;       /* where an answer goes; the receiver's host sets it */
@@ -51,7 +51,7 @@ struct rf_message {
     uint32_t             budget_ms;  /* requests: time left until the requester gives up */
     uint64_t             ring_digest;
     uint64_t             table;
-    uint64_t             token; /* of row.key; a digest's ACK: hash of the value */
+    uint64_t             token;  /* of row.key; a digest's ACK: hash of the value */
     uint64_t             target; /* HINT: whose row; PROBE: whom to ask */
     struct rf_row        row;    /* data messages; key.size 0: none */
     struct rf_slice      body;   /* control messages */
@@ -74,7 +74,7 @@ RF_CHECKED struct rf_result rf_frame_size(struct rf_slice bytes, size_t *ret_siz
 
 /* Decodes one whole frame. ret_message borrows the bytes; from and link are 0.
  * Returns RF_OK, RF_CORRUPT (checksum, structure) or RF_WRONG_VERSION. */
-RF_CHECKED struct rf_result rf_message_decode(struct rf_slice frame,
+RF_CHECKED struct rf_result rf_message_decode(struct rf_slice    frame,
                                               struct rf_message *ret_message);
 
 void                        rf_hello_encode(struct rf_buf *buf, const struct rf_hello *hello);

@@ -7,11 +7,12 @@
 #include "base/buf.h"
 #include "base/rc.h"
 
-#define RF_KEY_MAX 2048u                 /* bytes; of clients' keys */
-#define RF_ROW_KEY_PREFIX 24u            /* what a node's own tables put before a client's key */
+#define RF_KEY_MAX 2048u      /* bytes; of clients' keys */
+#define RF_ROW_KEY_PREFIX 24u /* what a node's own tables put before a client's key */
 #define RF_ROW_KEY_MAX (RF_KEY_MAX + RF_ROW_KEY_PREFIX) /* the format's bound */
-#define RF_VALUE_MAX (64u * 1024 * 1024) /* bytes; the format's bound, the configured one is lower */
-#define RF_ROW_HEADER 32u                /* bytes before key and value */
+#define RF_VALUE_MAX                                                                               \
+    (64u * 1024 * 1024)   /* bytes; the format's bound, the configured one is lower */
+#define RF_ROW_HEADER 32u /* bytes before key and value */
 
 /* Hybrid logical clock: 48 bits of milliseconds, 16 bits of counter. */
 #define RF_HLC_COUNTER_BITS 16
@@ -38,11 +39,11 @@ enum rf_row_flags {
 
 struct rf_row {
     struct rf_version version;
-    uint64_t          expiry_ms; /* since the epoch; 0 = never. Fixed once by the coordinator (S34) */
-    uint8_t           flags;     /* enum rf_row_flags */
-    struct rf_slice   key;
-    struct rf_slice   value;
-    struct rf_blob   *blob; /* what key and value point into; NULL when the holder guarantees it */
+    uint64_t        expiry_ms; /* since the epoch; 0 = never. Fixed once by the coordinator (S34) */
+    uint8_t         flags;     /* enum rf_row_flags */
+    struct rf_slice key;
+    struct rf_slice value;
+    struct rf_blob *blob; /* what key and value point into; NULL when the holder guarantees it */
 };
 
 static inline bool rf_row_exists(const struct rf_row *row)

@@ -41,10 +41,10 @@ struct rf_result rf_sst_block_check(struct rf_slice block, enum rf_sst_kind kind
     if (rf_load_le(at, 4) != rf_crc32c(0, rf_slice(at + 4, block.size - 4))) {
         return rf_result(RF_CORRUPT);
     }
-    bool fits = head.stored_size == block.size - RF_SST_BLOCK_HEADER && head.kind == kind &&
-                head.file == file && head.offset == offset &&
-                (head.codec == RF_SST_NONE ? head.raw_size == head.stored_size
-                                           : head.codec == RF_SST_LZ4);
+    bool fits =
+        head.stored_size == block.size - RF_SST_BLOCK_HEADER && head.kind == kind &&
+        head.file == file && head.offset == offset &&
+        (head.codec == RF_SST_NONE ? head.raw_size == head.stored_size : head.codec == RF_SST_LZ4);
     /* A filter and an index have no bound of their own: their codec is none, so raw = stored. */
     if (!fits || (head.codec == RF_SST_LZ4 && head.raw_size > RF_SST_BLOCK_MAX)) {
         return rf_result(RF_CORRUPT);
@@ -73,10 +73,12 @@ struct rf_sst_index_entry rf_sst_index_get(const uint8_t *from)
 }
 
 /* The 8-byte fields of the footer in the order of the file, from offset 40. */
-#define FOOTER_FIELDS(X)                                                                           \
-    X(rows) X(tombstones) X(expiring) X(min_hlc) X(max_hlc) X(max_expiry_ms) X(first_token)        \
-        X(last_token) X(raw_bytes) X(index_offset) X(index_size) X(bloom_offset) X(bloom_size)     \
-            X(bloom_seed) X(n_blocks) X(file_size)
+/* clang-format off */
+#define FOOTER_FIELDS(X) \
+    X(rows) X(tombstones) X(expiring) X(min_hlc) X(max_hlc) X(max_expiry_ms) X(first_token) \
+    X(last_token) X(raw_bytes) X(index_offset) X(index_size) X(bloom_offset) X(bloom_size) \
+    X(bloom_seed) X(n_blocks) X(file_size)
+/* clang-format on */
 
 void rf_sst_footer_encode(uint8_t to[RF_SST_FOOTER], const struct rf_sst_info *info)
 {
@@ -99,7 +101,7 @@ void rf_sst_footer_encode(uint8_t to[RF_SST_FOOTER], const struct rf_sst_info *i
     rf_store_le(to + 4, rf_crc32c(0, rf_slice(to + 8, RF_SST_FOOTER - 8)), 4);
 }
 
-struct rf_result rf_sst_footer_decode(const uint8_t from[RF_SST_FOOTER],
+struct rf_result rf_sst_footer_decode(const uint8_t       from[RF_SST_FOOTER],
                                       struct rf_sst_info *ret_info)
 {
     if (rf_load_le(from, 4) != FOOTER_MAGIC ||

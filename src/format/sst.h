@@ -36,8 +36,8 @@ RF_CHECKED struct rf_result rf_sst_block_check(struct rf_slice block, enum rf_ss
 
 struct rf_sst_index_entry {
     uint64_t first_token;
-    uint64_t offset; /* of the data block in the file */
-    uint32_t size;   /* of the data block, header included */
+    uint64_t offset;    /* of the data block in the file */
+    uint32_t size;      /* of the data block, header included */
     bool     continues; /* its first token is the last token of the block before */
 };
 
@@ -46,27 +46,27 @@ struct rf_sst_index_entry rf_sst_index_get(const uint8_t *from);
 
 /* The footer: what the file is, what it holds, where its parts are. */
 struct rf_sst_info {
-    uint64_t file; /* number of the file, unique in the node */
-    uint64_t table;
-    uint32_t partition;
-    uint32_t level;
+    uint64_t          file; /* number of the file, unique in the node */
+    uint64_t          table;
+    uint32_t          partition;
+    uint32_t          level;
     enum rf_sst_codec codec;
-    uint64_t rows, tombstones; /* tombstones and markers */
-    uint64_t expiring;         /* rows with an expiry that still hold a value */
-    uint64_t min_hlc, max_hlc;
-    uint64_t max_expiry_ms; /* UINT64_MAX when a row never expires */
-    uint64_t first_token, last_token;
-    uint64_t raw_bytes; /* of all data blocks before compression */
-    uint64_t index_offset, index_size; /* of the index block, header included */
-    uint64_t bloom_offset, bloom_size; /* of the filter block; size 0: no filter */
-    uint64_t bloom_seed;
-    uint64_t n_blocks;
-    uint64_t file_size; /* footer included */
+    uint64_t          rows, tombstones; /* tombstones and markers */
+    uint64_t          expiring;         /* rows with an expiry that still hold a value */
+    uint64_t          min_hlc, max_hlc;
+    uint64_t          max_expiry_ms; /* UINT64_MAX when a row never expires */
+    uint64_t          first_token, last_token;
+    uint64_t          raw_bytes;                /* of all data blocks before compression */
+    uint64_t          index_offset, index_size; /* of the index block, header included */
+    uint64_t          bloom_offset, bloom_size; /* of the filter block; size 0: no filter */
+    uint64_t          bloom_seed;
+    uint64_t          n_blocks;
+    uint64_t          file_size; /* footer included */
 };
 
 void rf_sst_footer_encode(uint8_t to[RF_SST_FOOTER], const struct rf_sst_info *info);
 /* RF_OK, RF_CORRUPT, RF_WRONG_VERSION (a valid footer of a format that we do not know). */
-RF_CHECKED struct rf_result rf_sst_footer_decode(const uint8_t from[RF_SST_FOOTER],
+RF_CHECKED struct rf_result rf_sst_footer_decode(const uint8_t       from[RF_SST_FOOTER],
                                                  struct rf_sst_info *ret_info);
 
 #endif

@@ -15,7 +15,7 @@
 enum rf_store_kind {
     RF_STORE_APPLY, /* make a row durable */
     RF_STORE_READ,  /* the newest version of a key */
-    RF_STORE_SCAN,  /* rows of one partition's token range, in (token, key) order: FOUND or ABSENT */
+    RF_STORE_SCAN, /* rows of one partition's token range, in (token, key) order: FOUND or ABSENT */
 };
 
 enum rf_apply_mode {
@@ -51,9 +51,9 @@ struct rf_store_done {
     enum rf_store_kind   kind;
     enum rf_store_status status;
     uint64_t             tag;
-    struct rf_row        row;  /* READ found: the row. SCAN found: value = encoded rows, one after
+    struct rf_row        row;   /* READ found: the row. SCAN found: value = encoded rows, one after
                                   another (rf_row_decode), deletes and expired ones too */
-    bool                 more; /* SCAN: the range goes on after the last row */
+    bool                 more;  /* SCAN: the range goes on after the last row */
     uint64_t             token; /* SCAN found: of the last row; with its key, where to go on */
 };
 

@@ -17,6 +17,7 @@ struct rf_time rf_clock_now(void)
     clock_gettime(CLOCK_REALTIME, &wall);
     return (struct rf_time){
         .mono_us = (uint64_t)mono.tv_sec * 1000000 + (uint64_t)mono.tv_nsec / 1000,
-        .wall_ms = (uint64_t)((int64_t)wall.tv_sec * 1000 + wall.tv_nsec / 1000000 + wall_offset_ms),
+        .wall_ms =
+            (uint64_t)((int64_t)wall.tv_sec * 1000 + wall.tv_nsec / 1000000 + wall_offset_ms),
     };
 }

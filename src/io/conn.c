@@ -16,8 +16,8 @@
 
 #define CONN_MAGIC 0x434f4e4eu
 #define READ_SIZE (64u * 1024)
-#define PLAIN_SIZE (16u * 1024)          /* one TLS record */
-#define BACKLOG_MAX (4u * 1024 * 1024)   /* bytes waiting for a slow reader: then reading stops */
+#define PLAIN_SIZE (16u * 1024)        /* one TLS record */
+#define BACKLOG_MAX (4u * 1024 * 1024) /* bytes waiting for a slow reader: then reading stops */
 
 struct write_job {
     uv_write_t      request;
@@ -471,8 +471,8 @@ static void on_read(uv_stream_t *stream, ssize_t size, const uv_buf_t *space)
     conn->busy++;
     struct rf_slice bytes = rf_slice(space->base, size < 0 ? 0 : (size_t)size);
     if (size < 0) {
-        close_now(conn, size == UV_EOF ? "the other side closed the connection"
-                                       : uv_strerror((int)size));
+        close_now(conn,
+                  size == UV_EOF ? "the other side closed the connection" : uv_strerror((int)size));
     } else if (!conn->lingering && !looks_plain(conn, bytes)) {
         conn->io.in = bytes.data;
         conn->io.in_size = bytes.size;

@@ -17,8 +17,8 @@ struct rf_conn;
 /* Per thread: the loop, and what all of its connections share. */
 struct rf_loop {
     uv_loop_t       uv;
-    uv_prepare_t    flush; /* runs before the loop sleeps */
-    struct rf_conn *dirty; /* connections with plaintext to send */
+    uv_prepare_t    flush;  /* runs before the loop sleeps */
+    struct rf_conn *dirty;  /* connections with plaintext to send */
     struct rf_buf   cipher; /* scratch of the turn */
     uint8_t        *read_space;
     uint8_t        *plain_space;

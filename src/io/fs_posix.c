@@ -161,7 +161,7 @@ static int by_bytes(const struct dirent **a, const struct dirent **b)
     return strcmp((*a)->d_name, (*b)->d_name);
 }
 
-static struct rf_result fs_list(void *context, const char *path,
+static struct rf_result fs_list(void *context, const char                            *path,
                                 void (*each)(void *argument, const char *name), void *argument)
 {
     (void)context;
@@ -200,11 +200,20 @@ static struct rf_result fs_free_space(void *context, const char *path, uint64_t 
 struct rf_fs rf_fs_posix(void)
 {
     static const struct rf_fs_ops ops = {
-        .open = fs_open,         .close = fs_close,       .pread = fs_pread,
-        .pwrite = fs_pwrite,     .sync = fs_sync,         .size = fs_size,
-        .truncate = fs_truncate, .rename = fs_rename,     .unlink = fs_unlink,
-        .mkdir = fs_mkdir,       .sync_dir = fs_sync_dir, .list = fs_list,
-        .lock = fs_lock,         .free_space = fs_free_space,
+        .open = fs_open,
+        .close = fs_close,
+        .pread = fs_pread,
+        .pwrite = fs_pwrite,
+        .sync = fs_sync,
+        .size = fs_size,
+        .truncate = fs_truncate,
+        .rename = fs_rename,
+        .unlink = fs_unlink,
+        .mkdir = fs_mkdir,
+        .sync_dir = fs_sync_dir,
+        .list = fs_list,
+        .lock = fs_lock,
+        .free_space = fs_free_space,
     };
     return (struct rf_fs){&ops, NULL};
 }

@@ -16,7 +16,8 @@ void rf_tls_reason(const SSL *ssl, char ret_why[256])
     unsigned long error = ERR_peek_last_error();
     long          verify = ssl == NULL ? X509_V_OK : SSL_get_verify_result(ssl);
     const char   *reason = error == 0 ? NULL : ERR_reason_error_string(error);
-    snprintf(ret_why, 256, "%s%s%s", reason == NULL ? "the other side closed the connection" : reason,
+    snprintf(ret_why, 256, "%s%s%s",
+             reason == NULL ? "the other side closed the connection" : reason,
              verify == X509_V_OK ? "" : ": ",
              verify == X509_V_OK ? "" : X509_verify_cert_error_string(verify));
 }
@@ -39,8 +40,7 @@ static void set_options(SSL_CTX *context, enum rf_tls_role role)
     if (peer) {
         SSL_CTX_set_mode(context, SSL_MODE_RELEASE_BUFFERS);
     }
-    SSL_CTX_set_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE |
-                                  SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+    SSL_CTX_set_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
     SSL_CTX_set_options(context, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
                                      SSL_OP_CIPHER_SERVER_PREFERENCE |
                                      SSL_OP_IGNORE_UNEXPECTED_EOF);
@@ -169,8 +169,8 @@ static X509 *read_certificate(const char *path, char why[512])
     return certificate;
 }
 
-static struct rf_result check_identity(X509 *certificate, const char *path,
-                                       const char *cluster, const char *node, char why[512])
+static struct rf_result check_identity(X509 *certificate, const char *path, const char *cluster,
+                                       const char *node, char why[512])
 {
     char its_cluster[64];
     char its_name[64];

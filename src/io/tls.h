@@ -8,9 +8,9 @@
 #include "base/rc.h"
 
 enum rf_tls_role {
-    RF_TLS_PEER_SERVER, /* accepts peers: TLS 1.3, a certificate is required */
-    RF_TLS_PEER_CLIENT, /* dials peers: TLS 1.3, shows its certificate, checks the other's chain */
-    RF_TLS_HTTPS,       /* serves clients: TLS 1.2 or newer */
+    RF_TLS_PEER_SERVER,  /* accepts peers: TLS 1.3, a certificate is required */
+    RF_TLS_PEER_CLIENT,  /* dials peers: TLS 1.3, shows its certificate, checks the other's chain */
+    RF_TLS_HTTPS,        /* serves clients: TLS 1.2 or newer */
     RF_TLS_HTTPS_CLIENT, /* the CLI: checks the server's chain and name; cert and key may be NULL */
 };
 

@@ -7,7 +7,7 @@
 #define RING_MAGIC 0x52494e47u
 #define GRID_MASK 0xffffffff00000000u /* vnode tokens are multiples of 2^32 */
 #define START_BITS_MAX 20u
-#define FIRST_VIEW 8u                 /* candidates shown first; doubled while a plugin wants more */
+#define FIRST_VIEW 8u /* candidates shown first; doubled while a plugin wants more */
 
 uint64_t rf_ring_token(uint64_t seed, struct rf_slice key)
 {
@@ -180,7 +180,7 @@ static uint64_t ring_digest(const struct rf_ring *ring)
     uint64_t digest = ring->seed;
     for (uint32_t m = 0; m < ring->n_members; m++) {
         const struct rf_member *member = &ring->members[m];
-        uint64_t facts[3] = {member->node, member->state, member->vnodes};
+        uint64_t                facts[3] = {member->node, member->state, member->vnodes};
         digest = rf_hash64(rf_slice_str(member->name), digest);
         digest = rf_hash64(rf_slice(facts, sizeof(facts)), digest);
     }

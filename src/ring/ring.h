@@ -18,13 +18,13 @@
 #define RF_NO_MEMBER UINT16_MAX
 
 struct rf_ring {
-    uint32_t         magic;
-    _Atomic uint32_t refs;
-    uint64_t         digest; /* of member ids, states and tokens: equal rings, equal digest */
-    uint64_t         seed;
-    uint32_t         n_members;
-    uint32_t         n_owners; /* members in state NORMAL */
-    uint32_t         n_tokens;
+    uint32_t          magic;
+    _Atomic uint32_t  refs;
+    uint64_t          digest; /* of member ids, states and tokens: equal rings, equal digest */
+    uint64_t          seed;
+    uint32_t          n_members;
+    uint32_t          n_owners; /* members in state NORMAL */
+    uint32_t          n_tokens;
     struct rf_member *members; /* sorted by name */
     uint64_t         *tokens;  /* ascending */
     uint16_t         *owners;  /* index into members, one per token */
@@ -41,8 +41,8 @@ uint64_t rf_ring_token(uint64_t seed, struct rf_slice key);
  * The caller holds one reference. Thread: any. Blocks: no. */
 RF_CHECKED struct rf_result rf_ring_build(const struct rf_member *members, uint32_t n_members,
                                           uint64_t seed, struct rf_ring **ret_ring);
-struct rf_ring *rf_ring_take(struct rf_ring *ring);
-void            rf_ring_drop(struct rf_ring *ring);
+struct rf_ring             *rf_ring_take(struct rf_ring *ring);
+void                        rf_ring_drop(struct rf_ring *ring);
 
 /* Position of the vnode that owns a token: 0 … n_tokens - 1. The ring must have tokens. */
 uint32_t rf_ring_find(const struct rf_ring *ring, uint64_t token);

@@ -43,8 +43,8 @@ static struct rf_result place_table(struct rf_view *view, struct rf_table *table
     if (replicas == NULL) {
         return rf_result(RF_NO_MEMORY);
     }
-    struct rf_result placed = rf_ring_place(ring, host, table->placement, table->placement_options,
-                                            table->n, replicas);
+    struct rf_result placed =
+        rf_ring_place(ring, host, table->placement, table->placement_options, table->n, replicas);
     if (!rf_ok(placed)) {
         rf_mem_free(replicas);
         return rf_result(placed.rc == RF_NO_MEMORY ? RF_NO_MEMORY : RF_OK);

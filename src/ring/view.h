@@ -9,15 +9,15 @@
 /* A table as requests see it. The storage side of its definition (compaction, compression) is
  * known to the host only. */
 struct rf_table {
-    uint64_t id; /* hash of name and incarnation */
-    char     name[RF_NAME_MAX + 1];
-    uint8_t  n;
-    uint8_t  write_quorum;
-    uint8_t  read_quorum;
-    bool     default_strong;
-    bool     read_repair_confirm;
-    uint64_t default_ttl_s; /* 0: none */
-    uint64_t max_ttl_s;     /* 0: none */
+    uint64_t                       id; /* hash of name and incarnation */
+    char                           name[RF_NAME_MAX + 1];
+    uint8_t                        n;
+    uint8_t                        write_quorum;
+    uint8_t                        read_quorum;
+    bool                           default_strong;
+    bool                           read_repair_confirm;
+    uint64_t                       default_ttl_s; /* 0: none */
+    uint64_t                       max_ttl_s;     /* 0: none */
     const struct rf_placement_ops *placement;
     const void                    *placement_options;
     /* Filled by rf_view_build: n_tokens rows of `n_placed` members; NULL without an owner. */
@@ -39,8 +39,8 @@ struct rf_view {
 RF_CHECKED struct rf_result rf_view_build(struct rf_ring *ring, const struct rf_table *tables,
                                           uint32_t n_tables, const struct rf_host *host,
                                           struct rf_view **ret_view);
-struct rf_view *rf_view_take(struct rf_view *view);
-void            rf_view_drop(struct rf_view *view);
+struct rf_view             *rf_view_take(struct rf_view *view);
+void                        rf_view_drop(struct rf_view *view);
 
 /* A table by name or id; NULL when there is none. */
 const struct rf_table *rf_view_table(const struct rf_view *view, struct rf_slice name);

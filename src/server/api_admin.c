@@ -54,9 +54,9 @@ static bool cluster_ok(struct rf_worker *worker, struct rf_slice what)
     }
     for (uint32_t t = 0; t < view->n_tables; t++) {
         const struct rf_table *table = &view->tables[t];
-        uint32_t needed = rf_slice_is(what, "read")     ? 1
-                          : rf_slice_is(what, "strong") ? table->read_quorum
-                                                        : table->write_quorum;
+        uint32_t               needed = rf_slice_is(what, "read")     ? 1
+                                        : rf_slice_is(what, "strong") ? table->read_quorum
+                                                                      : table->write_quorum;
         if (dead + needed > table->n_placed) {
             return false;
         }
@@ -70,11 +70,11 @@ static void health_cluster(struct rf_exchange *exchange)
     struct rf_buf   what = {0};
     struct rf_buf   body = {0};
     struct rf_slice query = exchange->request->query;
-    bool            valid = rf_ok(rf_http_query_next(&query, &name, &what)) &&
-                 rf_slice_is(rf_buf_slice(&name), "for") &&
-                 (rf_slice_is(rf_buf_slice(&what), "read") ||
-                  rf_slice_is(rf_buf_slice(&what), "write") ||
-                  rf_slice_is(rf_buf_slice(&what), "strong"));
+    bool            valid =
+        rf_ok(rf_http_query_next(&query, &name, &what)) &&
+        rf_slice_is(rf_buf_slice(&name), "for") &&
+        (rf_slice_is(rf_buf_slice(&what), "read") || rf_slice_is(rf_buf_slice(&what), "write") ||
+         rf_slice_is(rf_buf_slice(&what), "strong"));
     if (!valid) {
         rf_exchange_problem(exchange, RF_BAD_QUERY, "use ?for=write, ?for=read or ?for=strong",
                             NULL);
@@ -148,9 +148,8 @@ static void put_nodes(struct rf_buf *body, struct rf_worker *worker)
         put_hex(body, "id", member->node);
         rf_buf_append_str(body, ",");
         put_field(body, "state", state_name(member->state));
-        rf_buf_append_str(body,
-                          rf_shard_alive(worker->shard, (uint16_t)m) ? ",\"alive\":true,"
-                                                                     : ",\"alive\":false,");
+        rf_buf_append_str(body, rf_shard_alive(worker->shard, (uint16_t)m) ? ",\"alive\":true,"
+                                                                           : ",\"alive\":false,");
         put_field(body, "rack", member->rack);
         rf_buf_append_str(body, ",");
         put_field(body, "client", member->client_addr);
@@ -284,7 +283,8 @@ static void ring_locate(struct rf_exchange *exchange)
         rf_exchange_problem(exchange, RF_BAD_QUERY, "use ?key=KEY or ?key_b64=, and table=NAME",
                             NULL);
     } else if (view == NULL || (table != NULL && table->replicas == NULL)) {
-        rf_exchange_problem(exchange, view == NULL ? RF_STARTING : RF_QUORUM_UNAVAILABLE, NULL, NULL);
+        rf_exchange_problem(exchange, view == NULL ? RF_STARTING : RF_QUORUM_UNAVAILABLE, NULL,
+                            NULL);
     } else if (table == NULL) {
         rf_exchange_problem(exchange, RF_TABLE_NOT_FOUND, NULL, NULL);
     } else {
@@ -342,10 +342,9 @@ void rf_api_reload_reply(struct rf_exchange *exchange, bool ok, struct rf_blob *
 static void ask_for_work(struct rf_exchange *exchange, bool compaction)
 {
     struct rf_worker *worker = exchange->worker;
-    struct rf_mail    mail = {.kind = RF_MAIL_WORK,
-                              .as.work = {.exchange = exchange,
-                                          .from = worker->base.number,
-                                          .compaction = compaction}};
+    struct rf_mail    mail = {
+           .kind = RF_MAIL_WORK,
+           .as.work = {.exchange = exchange, .from = worker->base.number, .compaction = compaction}};
     if (exchange->method != RF_HTTP_POST) {
         rf_exchange_problem(exchange, RF_METHOD_NOT_ALLOWED, "POST", NULL);
         return;

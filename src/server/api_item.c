@@ -91,7 +91,7 @@ static void check_timestamp(const struct rf_server *server, const struct rf_tabl
                             struct rf_item_request *item)
 {
     const struct rf_server_table *config = server_table(server, table->name);
-    uint64_t now_ms = rf_clock_now().wall_ms;
+    uint64_t                      now_ms = rf_clock_now().wall_ms;
     uint64_t grace_ms = config == NULL ? 0 : (uint64_t)config->config.tombstone_grace_ms;
     char     text[160];
     if (item->timestamp_ms == 0) {
@@ -103,10 +103,10 @@ static void check_timestamp(const struct rf_server *server, const struct rf_tabl
                  (long long)server->config.clock.max_ahead_ms);
         rf_item_error(item, "timestamp", text);
     } else if (item->timestamp_ms + grace_ms / 2 < now_ms) {
-        snprintf(text, sizeof(text),
-                 "is %llu ms old; at most half of the table's tombstone_grace (%llu ms) is accepted",
-                 (unsigned long long)(now_ms - item->timestamp_ms),
-                 (unsigned long long)(grace_ms / 2));
+        snprintf(
+            text, sizeof(text),
+            "is %llu ms old; at most half of the table's tombstone_grace (%llu ms) is accepted",
+            (unsigned long long)(now_ms - item->timestamp_ms), (unsigned long long)(grace_ms / 2));
         rf_item_error(item, "timestamp", text);
     }
 }
@@ -331,8 +331,8 @@ static void put_explain(struct rf_buf *body, const struct rf_exchange *exchange,
     snprintf(text, sizeof(text),
              ",\"explain\":{\"token\":\"%016llx\",\"coordinator\":\"%s\",\"required\":%u,"
              "\"answered\":%u,\"latency_us\":%llu,\"replicas\":[",
-             (unsigned long long)exchange->token,
-             exchange->worker->base.server->config.node.name, reply->needed, reply->acked,
+             (unsigned long long)exchange->token, exchange->worker->base.server->config.node.name,
+             reply->needed, reply->acked,
              (unsigned long long)(rf_clock_now().mono_us - exchange->started_us));
     rf_buf_append_str(body, text);
     while (*name != 0) {
@@ -345,10 +345,10 @@ static void put_explain(struct rf_buf *body, const struct rf_exchange *exchange,
         }
         rf_buf_append_str(body, name == exchange->replicas ? "{\"node\":" : ",{\"node\":");
         rf_json_string(body, rf_slice(name, n));
-        rf_buf_append_str(body, member != RF_NO_MEMBER &&
-                                        rf_shard_alive(exchange->worker->shard, member)
-                                    ? ",\"alive\":true}"
-                                    : ",\"alive\":false}");
+        rf_buf_append_str(body,
+                          member != RF_NO_MEMBER && rf_shard_alive(exchange->worker->shard, member)
+                              ? ",\"alive\":true}"
+                              : ",\"alive\":false}");
         name += n + (name[n] == ',');
     }
     rf_buf_append_str(body, "]}");

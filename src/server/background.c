@@ -18,8 +18,9 @@ static void answer(struct rf_worker *worker, const struct rf_work *work, enum rf
     if (work->from == worker->base.number) {
         rf_api_work_reply(work->exchange, rc);
     } else if (!rf_thread_mail(&worker->base, work->from, &mail)) {
-        rf_log(RF_LOG_WARN, "answer_lost",
-               "text=\"a client that asked for a flush or compaction gets no answer: too much mail\"");
+        rf_log(
+            RF_LOG_WARN, "answer_lost",
+            "text=\"a client that asked for a flush or compaction gets no answer: too much mail\"");
     }
 }
 
@@ -30,8 +31,8 @@ static void answer_waiting(struct rf_worker *worker, enum rf_rc failure)
     uint32_t n = worker->n_waiting;
     for (uint32_t i = 0; i < n; i++) {
         struct rf_work work = worker->waiting[i];
-        bool wanted = work.compaction ? rf_store_compaction_wanted(worker->store)
-                                      : rf_store_flush_wanted(worker->store);
+        bool           wanted = work.compaction ? rf_store_compaction_wanted(worker->store)
+                                                : rf_store_flush_wanted(worker->store);
         if (failure == RF_OK && wanted) {
             worker->waiting[kept++] = work;
         } else {

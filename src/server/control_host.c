@@ -117,9 +117,10 @@ static void do_effect(struct rf_control_host *host, struct rf_effect *effect)
         rf_blob_drop(effect->as.message.row.blob);
         break;
     case RF_FX_SEND_ADDR:
-        mail_frame(host,
-                   (uint32_t)(rf_hash64(rf_slice_str(effect->text), 0) % host->base.server->n_shards),
-                   RF_MAIL_SEND_ADDR, effect);
+        mail_frame(
+            host,
+            (uint32_t)(rf_hash64(rf_slice_str(effect->text), 0) % host->base.server->n_shards),
+            RF_MAIL_SEND_ADDR, effect);
         break;
     case RF_FX_ANSWER:
         mail_frame(host, rf_link_handle_thread(effect->as.message.link), RF_MAIL_ANSWER, effect);
@@ -207,9 +208,10 @@ static void hear_clock(struct rf_control_host *host, uint64_t node, uint64_t wal
     struct rf_mail mail = {.kind = RF_MAIL_CLOCK, .as.peer = {.up = !off}};
     atomic_store(&server->clock_off, off);
     if (off) {
-        rf_log(RF_LOG_ERROR, "clock_offset",
-               "text=\"the clock of this node differs from its peers' by more than clock.max_ahead; "
-               "it stamps no writes until the clock is right\"");
+        rf_log(
+            RF_LOG_ERROR, "clock_offset",
+            "text=\"the clock of this node differs from its peers' by more than clock.max_ahead; "
+            "it stamps no writes until the clock is right\"");
     } else {
         rf_log(RF_LOG_INFO, "clock_right", "text=\"the clock agrees with the peers' again\"");
     }
@@ -225,7 +227,7 @@ static void on_mail(struct rf_thread *thread, struct rf_mail *mail)
         reload_for(host, mail);
         return;
     }
-    struct rf_event         event = {.kind = RF_EV_TICK, .now = rf_clock_now()};
+    struct rf_event event = {.kind = RF_EV_TICK, .now = rf_clock_now()};
     if (mail->kind == RF_MAIL_STORED) {
         event.kind = RF_EV_STORED;
         event.as.stored = mail->as.stored;
@@ -310,8 +312,8 @@ static void on_signal(uv_signal_t *handle, int number)
     }
     rf_log(RF_LOG_INFO, "stopping", "signal=%d", number);
     host->stopping = true;
-    host->drain_at_us = rf_clock_now().mono_us +
-                        (uint64_t)host->base.server->config.limits.drain_delay_ms * 1000;
+    host->drain_at_us =
+        rf_clock_now().mono_us + (uint64_t)host->base.server->config.limits.drain_delay_ms * 1000;
     atomic_store(&host->base.server->draining, true);
     uv_timer_start(&host->stop_timer, on_stop_timer, 0, 10);
 }
@@ -324,12 +326,13 @@ static void tell_lost_state(const struct rf_control_config *control)
     if (control->cluster == 0 && !control->no_forming) {
         return;
     }
-    rf_log(RF_LOG_ERROR, "cluster_state_lost",
-           "cluster=%016llx text=\"the member table of this node's cluster is not in its data "
-           "directory; the node asks its seeds to admit it again and never forms a new cluster over "
-           "old data: name a living member in cluster.seeds, or restore the data directory from a "
-           "backup, or empty it to begin anew\"",
-           (unsigned long long)control->cluster);
+    rf_log(
+        RF_LOG_ERROR, "cluster_state_lost",
+        "cluster=%016llx text=\"the member table of this node's cluster is not in its data "
+        "directory; the node asks its seeds to admit it again and never forms a new cluster over "
+        "old data: name a living member in cluster.seeds, or restore the data directory from a "
+        "backup, or empty it to begin anew\"",
+        (unsigned long long)control->cluster);
 }
 
 static struct rf_result make_machine(struct rf_control_host *host)

@@ -7,7 +7,7 @@
 
 struct rf_control_host {
     struct rf_thread      base; /* first */
-    struct rf_clock_watch  clock_watch;
+    struct rf_clock_watch clock_watch;
     struct rf_control    *control;
     struct rf_event_queue queue;
     struct rf_effect     *effects;
@@ -17,7 +17,7 @@ struct rf_control_host {
     uv_timer_t            stop_timer;
     bool                  stopping;
     bool                  accepting_over; /* the shards were told to stop accepting */
-    uint64_t              drain_at_us;    /* when they will be: limits.drain_delay after the signal */
+    uint64_t              drain_at_us; /* when they will be: limits.drain_delay after the signal */
     uint64_t              stop_at_us;
     char                  refused[256]; /* last reason, logged once */
     /* Counters for metrics; read by any thread. */

@@ -10,9 +10,9 @@
 #include "io/clock.h"
 #include "server/exchange.h"
 
-#define PIPELINE_MAX 64u          /* requests under way on one connection */
+#define PIPELINE_MAX 64u /* requests under way on one connection */
 #define SWEEP_MAX_MS 1000u
-#define TRIM_US 2000000u /* idle for so long: 34 KiB of TLS buffers go back */
+#define TRIM_US 2000000u   /* idle for so long: 34 KiB of TLS buffers go back */
 #define LINGER_US 2000000u /* after the last answer, for the client to close */
 
 struct rf_http_conn {
@@ -21,13 +21,13 @@ struct rf_http_conn {
     struct rf_http_conn *next, *previous; /* of the worker */
     struct rf_exchange  *first, *last;    /* under way, in order */
     uint32_t             n_exchanges;
-    bool                 ready;      /* the handshake is done */
+    bool                 ready;        /* the handshake is done */
     bool                 one_too_many; /* over limits.max_connections: hears so, then is closed */
-    bool                 in_body;    /* the head of the request that comes in is complete */
-    bool                 no_more;    /* close after the last response */
-    bool                 continued;  /* 100 Continue was sent for the request that comes in */
-    uint64_t             started_us; /* of the request that comes in; 0: none */
-    uint64_t             idle_us;    /* since when nothing is under way */
+    bool                 in_body;      /* the head of the request that comes in is complete */
+    bool                 no_more;      /* close after the last response */
+    bool                 continued;    /* 100 Continue was sent for the request that comes in */
+    uint64_t             started_us;   /* of the request that comes in; 0: none */
+    uint64_t             idle_us;      /* since when nothing is under way */
 };
 
 /* ---- Responses ---------------------------------------------------------------------------- */
@@ -136,8 +136,8 @@ void rf_exchange_no_route(struct rf_exchange *exchange, const char *const *paths
 
 bool rf_exchange_authorize(struct rf_exchange *exchange)
 {
-    struct rf_slice  header = rf_http_header(exchange->request, "authorization");
-    uint64_t         wall_ms = rf_loop_now(&exchange->worker->base.loop).wall_ms;
+    struct rf_slice header = rf_http_header(exchange->request, "authorization");
+    uint64_t        wall_ms = rf_loop_now(&exchange->worker->base.loop).wall_ms;
     if (rf_ok(rf_auth_check(exchange->worker->live.auth, header, wall_ms, &exchange->principal))) {
         return true;
     }
@@ -165,8 +165,8 @@ struct route {
 };
 
 static const struct route routes[] = {
-    {"/api/v1/item", false, rf_api_item},   {"/api/v1/ring", false, rf_api_ring},
-    {"/admin/v1/", true, rf_api_admin},     {"/health/", true, rf_api_health},
+    {"/api/v1/item", false, rf_api_item}, {"/api/v1/ring", false, rf_api_ring},
+    {"/admin/v1/", true, rf_api_admin},   {"/health/", true, rf_api_health},
     {"/metrics", false, rf_api_metrics},
 };
 
@@ -182,8 +182,8 @@ static void dispatch(struct rf_exchange *exchange)
             return;
         }
     }
-    static const char *const known[] = {"/api/v1/item",     "/api/v1/ring",    "/metrics",
-                                        "/admin/v1/status", "/health/ready",   "/health/live",
+    static const char *const known[] = {"/api/v1/item",     "/api/v1/ring",   "/metrics",
+                                        "/admin/v1/status", "/health/ready",  "/health/live",
                                         "/admin/v1/ring",   "/health/cluster"};
     rf_exchange_no_route(exchange, known, sizeof(known) / sizeof(known[0]));
 }
@@ -410,8 +410,8 @@ static void on_client(void *user, int fd)
 static bool is_late(const struct rf_http_conn *http, uint64_t now_us)
 {
     const struct rf_live *live = &http->worker->live;
-    int64_t limit_ms = http->in_body ? live->header_timeout_ms + live->body_timeout_ms
-                                     : live->header_timeout_ms;
+    int64_t               limit_ms =
+        http->in_body ? live->header_timeout_ms + live->body_timeout_ms : live->header_timeout_ms;
     uint64_t since_us = http->ready ? http->started_us : http->idle_us;
     return since_us != 0 && now_us - since_us > (uint64_t)limit_ms * 1000;
 }
@@ -427,8 +427,7 @@ static void sweep_one(struct rf_http_conn *http, uint64_t now_us)
         rf_conn_close(http->conn, "the TLS handshake took too long");
     } else if (is_late(http, now_us) && !http->no_more) {
         refuse_request(http, RF_REQUEST_TIMEOUT, NULL);
-    } else if (http->started_us == 0 && !http->no_more &&
-               idle_us > limit_us) {
+    } else if (http->started_us == 0 && !http->no_more && idle_us > limit_us) {
         http->no_more = true;
         http->idle_us = now_us;
         rf_conn_close(http->conn, "idle");

@@ -222,8 +222,8 @@ static void describe_unknown(const struct rf_item_request *item, const char *nam
     }
     const char *what = in_query ? "unknown parameter" : "unknown member";
     const char *meant = rf_did_you_mean(name, known, n);
-    size_t      at = (size_t)snprintf(ret_text, 200, meant != NULL ? "%s; did you mean '%s'?"
-                                                                   : "%s; known are %s",
+    size_t      at = (size_t)snprintf(ret_text, 200,
+                                 meant != NULL ? "%s; did you mean '%s'?" : "%s; known are %s",
                                       what, meant != NULL ? meant : known[0]);
     for (uint32_t i = 1; meant == NULL && i < n && at < 200; i++) {
         at += (size_t)snprintf(ret_text + at, 200 - at, ", %s", known[i]);
@@ -275,13 +275,12 @@ static void take_parameter(struct rf_item_request *item, const struct rf_buf *na
 {
     char           label[64];
     struct written value = {.is_text = true, .text = rf_buf_slice(text)};
-    size_t n = name->size < sizeof(label) ? name->size : sizeof(label) - 1;
+    size_t         n = name->size < sizeof(label) ? name->size : sizeof(label) - 1;
     if (n != 0) {
         memcpy(label, name->data, n);
     }
     label[n] = 0;
-    const struct field *field =
-        strlen(label) == name->size ? find_field(item, label, true) : NULL;
+    const struct field *field = strlen(label) == name->size ? find_field(item, label, true) : NULL;
     if (field == NULL) {
         char detail[200];
         describe_unknown(item, label, true, detail);
@@ -363,8 +362,8 @@ struct scan {
 
 static bool scan_char(struct scan *scan, uint8_t wanted)
 {
-    while (scan->at < scan->end && (*scan->at == ' ' || *scan->at == '\t' || *scan->at == '\n' ||
-                                    *scan->at == '\r')) {
+    while (scan->at < scan->end &&
+           (*scan->at == ' ' || *scan->at == '\t' || *scan->at == '\n' || *scan->at == '\r')) {
         scan->at++;
     }
     bool found = scan->at < scan->end && *scan->at == wanted;
@@ -483,8 +482,7 @@ static void parse_body(struct rf_item_request *item, struct rf_slice body)
     } else {
         const char *name = NULL;
         json_t     *value = NULL;
-        json_object_foreach(root, name, value)
-        {
+        json_object_foreach (root, name, value) {
             take_member(item, name, value);
         }
         need_value(item);

@@ -16,18 +16,18 @@ struct rf_item_request {
     enum rf_client_kind kind;
     uint64_t            max_value_bytes;
     struct rf_buf       key;
-    struct rf_blob     *blob; /* RF_KEY_MAX bytes of room for the key, then the value; one reference */
-    size_t              value_size;
-    char                table[64]; /* "" : default */
-    bool                strong, explain;
-    uint8_t             quorum;       /* 0: the table's */
-    uint64_t            ttl_s;        /* 0: the table's */
-    uint64_t            timestamp_ms; /* 0: the server stamps */
-    bool                library_only; /* for tests: no short cut around the JSON library */
-    uint32_t            given;        /* bit per field of the table in item_request.c */
-    struct rf_buf       errors;       /* JSON array items: {"pointer", "detail"} */
-    enum rf_rc          rc;           /* RF_OK while nothing else than `errors` is wrong */
-    char                detail[256];  /* "" : the code's text */
+    struct rf_blob *blob; /* RF_KEY_MAX bytes of room for the key, then the value; one reference */
+    size_t          value_size;
+    char            table[64]; /* "" : default */
+    bool            strong, explain;
+    uint8_t         quorum;       /* 0: the table's */
+    uint64_t        ttl_s;        /* 0: the table's */
+    uint64_t        timestamp_ms; /* 0: the server stamps */
+    bool            library_only; /* for tests: no short cut around the JSON library */
+    uint32_t        given;        /* bit per field of the table in item_request.c */
+    struct rf_buf   errors;       /* JSON array items: {"pointer", "detail"} */
+    enum rf_rc      rc;           /* RF_OK while nothing else than `errors` is wrong */
+    char            detail[256];  /* "" : the code's text */
 };
 
 /* Query and, for PUT, body. The problems are in rc, detail and errors. The caller calls fini. */

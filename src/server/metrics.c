@@ -100,8 +100,8 @@ static void put_files(struct rf_buf *body, const struct rf_store_stats *store)
     simple(body, "ringfort_cannot_say_total", "counter",
            "Reads that this replica did not answer because it may have lost data.",
            store->cannot_say);
-    simple(body, "ringfort_quarantined_partitions", "gauge",
-           "Partitions that may have lost data.", store->quarantined_partitions);
+    simple(body, "ringfort_quarantined_partitions", "gauge", "Partitions that may have lost data.",
+           store->quarantined_partitions);
 }
 
 static void put_storage(struct rf_buf *body, const struct rf_store_stats *store)
@@ -122,8 +122,7 @@ static void put_storage(struct rf_buf *body, const struct rf_store_stats *store)
            store->wal_bytes);
     simple(body, "ringfort_memtable_bytes", "gauge", "Memory of all memtables.",
            store->memtable_bytes);
-    simple(body, "ringfort_memtable_rows", "gauge", "Rows in all memtables.",
-           store->memtable_rows);
+    simple(body, "ringfort_memtable_rows", "gauge", "Rows in all memtables.", store->memtable_rows);
     simple(body, "ringfort_wal_live_bytes", "gauge", "Log segments that are still needed.",
            store->wal_live_bytes);
     put_files(body, store);
@@ -146,8 +145,8 @@ static void put_cluster(struct rf_buf *body, struct rf_worker *worker)
     const struct rf_control_host *control = worker->base.server->control;
     simple(body, "ringfort_hints_replayed_total", "counter",
            "Hints delivered to their targets and removed.", atomic_load(&control->hints_replayed));
-    simple(body, "ringfort_hints_expired_total", "counter",
-           "Hints that outlived the hint window.", atomic_load(&control->hints_expired));
+    simple(body, "ringfort_hints_expired_total", "counter", "Hints that outlived the hint window.",
+           atomic_load(&control->hints_expired));
     simple(body, "ringfort_hints_damaged_total", "counter",
            "Times that a stored hint could not be read.", atomic_load(&control->hints_damaged));
     simple(body, "ringfort_clock_off", "gauge",

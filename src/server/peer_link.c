@@ -12,11 +12,11 @@
 #include "io/tls.h"
 #include "server/worker.h"
 
-#define PENDING_MAX (1024u * 1024)         /* bytes that wait for a link to come up */
-#define BACKLOG_MAX (16u * 1024 * 1024)    /* bytes that wait for a slow peer; more are dropped */
-#define HELLO_MAX_US 5000000u              /* from dial or accept to the other side's hello */
-#define STRANGERS_MAX 512u                 /* accepted links without a hello yet */
-#define ACCEPTED_MAX (RF_LINKS_MAX / 2)    /* so that others cannot take the places of our dials */
+#define PENDING_MAX (1024u * 1024)      /* bytes that wait for a link to come up */
+#define BACKLOG_MAX (16u * 1024 * 1024) /* bytes that wait for a slow peer; more are dropped */
+#define HELLO_MAX_US 5000000u           /* from dial or accept to the other side's hello */
+#define STRANGERS_MAX 512u              /* accepted links without a hello yet */
+#define ACCEPTED_MAX (RF_LINKS_MAX / 2) /* so that others cannot take the places of our dials */
 #define RETRY_MIN_US 50000u
 #define RETRY_MAX_US 2000000u
 
@@ -50,8 +50,8 @@ uint32_t rf_link_handle_thread(uint64_t link)
 
 static uint64_t handle_of(const struct rf_link *link)
 {
-    return (uint64_t)link->worker->link_generations[link->slot] << 32 |
-           (uint64_t)link->slot << 8 | link->worker->base.number;
+    return (uint64_t)link->worker->link_generations[link->slot] << 32 | (uint64_t)link->slot << 8 |
+           link->worker->base.number;
 }
 
 static struct rf_link *link_by_handle(struct rf_worker *worker, uint64_t handle)
@@ -336,7 +336,8 @@ static void on_close(struct rf_conn *conn, const char *why)
     link->state = LINK_IDLE;
     if (!link->dialed) {
         if (before != LINK_UP && why[0] != 0) {
-            rf_log(RF_LOG_WARN, "peer_rejected", "remote=%s text=\"%s\"", rf_conn_remote(conn), why);
+            rf_log(RF_LOG_WARN, "peer_rejected", "remote=%s text=\"%s\"", rf_conn_remote(conn),
+                   why);
         }
         free_link(link);
         return;
@@ -359,9 +360,11 @@ static void on_close(struct rf_conn *conn, const char *why)
 static void on_plain(struct rf_conn *conn, struct rf_slice bytes)
 {
     (void)bytes;
-    rf_log(RF_LOG_WARN, "peer_rejected",
-           "remote=%s text=\"what it sent is no TLS; this port speaks TLS between nodes, clients use "
-           "listen.client\"", rf_conn_remote(conn));
+    rf_log(
+        RF_LOG_WARN, "peer_rejected",
+        "remote=%s text=\"what it sent is no TLS; this port speaks TLS between nodes, clients use "
+        "listen.client\"",
+        rf_conn_remote(conn));
 }
 
 static const struct rf_conn_callbacks callbacks = {on_ready, on_data, on_close, on_plain};
@@ -414,8 +417,7 @@ static void dial(struct rf_link *link, const char *address)
     }
     link->state = LINK_DIALING;
     link->begun_us = rf_clock_now().mono_us;
-    link->conn =
-        rf_conn_dial(&worker->base.loop, address, worker->peer_client, &callbacks, link);
+    link->conn = rf_conn_dial(&worker->base.loop, address, worker->peer_client, &callbacks, link);
     if (link->conn == NULL) {
         link->state = LINK_IDLE;
     }
@@ -477,7 +479,8 @@ static struct rf_buf *room_on(struct rf_link *link)
 static void tell_if_down(struct rf_link *link)
 {
     if (link != NULL && link->conn == NULL && link->address == NULL) {
-        struct rf_event event = {.kind = RF_EV_LINK, .now = rf_loop_now(&link->worker->base.loop),
+        struct rf_event event = {.kind = RF_EV_LINK,
+                                 .now = rf_loop_now(&link->worker->base.loop),
                                  .as.peer = {.node = link->node, .up = false}};
         rf_queue_push(&link->worker->queue, &event);
     }

@@ -7,7 +7,8 @@
 #include "http/response.h"
 #include "io/tls.h"
 
-#define EXPIRY_WARN_S (14 * 24 * 3600) /* a certificate that ends within so long is worth a warning */
+#define EXPIRY_WARN_S                                                                              \
+    (14 * 24 * 3600) /* a certificate that ends within so long is worth a warning */
 
 struct rf_result rf_live_init(struct rf_live *live, const struct rf_node_config *config,
                               const struct rf_auth *auth)
@@ -120,7 +121,8 @@ static void apply(struct rf_server *server, struct rf_thread *control,
     bool            tokens = auth != NULL;
     if (tokens) {
         auth->open = config->auth.none;
-        tokens = auth->open || rf_ok(rf_tokens_load(config->auth.tokens_file, &auth->tokens, problems));
+        tokens =
+            auth->open || rf_ok(rf_tokens_load(config->auth.tokens_file, &auth->tokens, problems));
     }
     uint32_t before_tls = problems->count;
     rf_check_certificate(config, problems);

@@ -8,7 +8,7 @@
 
 /* What one shard thread takes over. */
 struct rf_reload {
-    struct rf_live live; /* auth NULL: keep the old tokens */
+    struct rf_live live;                              /* auth NULL: keep the old tokens */
     SSL_CTX       *https, *peer_server, *peer_client; /* NULL: keep the old ones */
 };
 
@@ -18,7 +18,7 @@ RF_CHECKED struct rf_result rf_live_init(struct rf_live *live, const struct rf_n
 /* The three contexts of a thread. RF_OK, or RF_CONFIG_INVALID with a sentence. Blocks. */
 RF_CHECKED struct rf_result rf_contexts_make(const struct rf_node_config *config,
                                              struct rf_reload *ret_contexts, char ret_why[256]);
-void rf_reload_free(struct rf_reload *reload);
+void                        rf_reload_free(struct rf_reload *reload);
 
 /* Reads everything again and mails it to the shards. What is wrong keeps its old state and is
  * logged. Appends {"reloaded":[…],"restart_needed":[…],"problems":"…"} to ret_report. True when

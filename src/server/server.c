@@ -54,7 +54,8 @@ static bool load_config(struct rf_server *server, const char *path)
         load_hash_secret(server, &problems);
         server->auth.open = server->config.auth.none;
         if (!server->auth.open) {
-            (void)rf_tokens_load(server->config.auth.tokens_file, &server->auth.tokens, &problems).rc;
+            (void)rf_tokens_load(server->config.auth.tokens_file, &server->auth.tokens, &problems)
+                .rc;
         }
     }
     bool fine = problems.count == 0;
@@ -192,8 +193,8 @@ int rf_server_run(const char *config_path)
     if (uv_cpu_info(&cpus, &n_cpus) == 0) {
         uv_free_cpu_info(cpus, n_cpus);
     }
-    server->n_shards = (uint32_t)(server->config.node.threads != 0 ? server->config.node.threads
-                                                                   : n_cpus);
+    server->n_shards =
+        (uint32_t)(server->config.node.threads != 0 ? server->config.node.threads : n_cpus);
     server->started_ms = rf_clock_now().mono_us / 1000;
     if (!open_engine(server) || !start_threads(server)) {
         return 1; /* the process ends: nothing is worth taking apart */

@@ -36,8 +36,8 @@ enum rf_mail_kind {
     RF_MAIL_RELOADED,   /* shard: how it went, for that client */
     RF_MAIL_WORK,       /* shard: flush or compact all you have, for a client of thread `from` */
     RF_MAIL_WORKED,     /* it is done */
-    RF_MAIL_DRAIN, /* stop serving, finish what is under way */
-    RF_MAIL_STOP,  /* leave the loop */
+    RF_MAIL_DRAIN,      /* stop serving, finish what is under way */
+    RF_MAIL_STOP,       /* leave the loop */
 };
 
 struct rf_mail {
@@ -46,10 +46,10 @@ struct rf_mail {
         struct rf_store_op   store;
         struct rf_store_done stored;
         struct {
-            uint64_t        node;  /* SEND: to; FRAME: from */
-            uint64_t        link;  /* ANSWER, FRAME */
-            struct rf_blob *blob;  /* the encoded frame; one reference */
-            const char     *text;  /* SEND_ADDR: the address, lives as long as the process */
+            uint64_t        node; /* SEND: to; FRAME: from */
+            uint64_t        link; /* ANSWER, FRAME */
+            struct rf_blob *blob; /* the encoded frame; one reference */
+            const char     *text; /* SEND_ADDR: the address, lives as long as the process */
         } frame;
         struct rf_view *view; /* one reference */
         struct {
@@ -83,17 +83,17 @@ struct rf_letter {
 
 /* What every thread has. */
 struct rf_thread {
-    struct rf_server  *server;
-    uint32_t           number;
-    struct rf_loop     loop;
-    uv_async_t         wake;
-    uv_timer_t         timer; /* for the machine's wake_at */
-    uint64_t           timer_at_us;
-    struct rf_mailbox **inbox; /* by number of the sending thread */
+    struct rf_server   *server;
+    uint32_t            number;
+    struct rf_loop      loop;
+    uv_async_t          wake;
+    uv_timer_t          timer; /* for the machine's wake_at */
+    uint64_t            timer_at_us;
+    struct rf_mailbox **inbox;  /* by number of the sending thread */
     struct rf_letter   *unsent; /* mail that must arrive, and found its box full; oldest first */
     uint32_t            n_unsent, cap_unsent;
     uv_timer_t          resend;
-    uv_thread_t        thread;
+    uv_thread_t         thread;
     /* Called on this thread. */
     void (*on_mail)(struct rf_thread *thread, struct rf_mail *mail);
     void (*on_timer)(struct rf_thread *thread);
@@ -101,7 +101,7 @@ struct rf_thread {
 
 RF_CHECKED struct rf_result rf_thread_init(struct rf_thread *thread, struct rf_server *server,
                                            uint32_t number);
-void rf_thread_fini(struct rf_thread *thread);
+void                        rf_thread_fini(struct rf_thread *thread);
 /* Puts mail into another thread's box and wakes it. False when the box is full: the caller drops
  * what the mail holds. Completions, views, verdicts on nodes and links are kept and sent again
  * instead: a lost completion would take a place in the machine's table for ever. They are bounded by
@@ -123,10 +123,10 @@ void rf_queue_consume(struct rf_event_queue *queue, uint32_t n);
 /* ---- Tables ------------------------------------------------------------------------------- */
 
 struct rf_server_table {
-    struct rf_table_config  config;
-    struct rf_table         view; /* as requests see it */
-    struct rf_table_policy  policy;
-    char                    problem[512]; /* why it cannot be served; "" when it can */
+    struct rf_table_config config;
+    struct rf_table        view; /* as requests see it */
+    struct rf_table_policy policy;
+    char                   problem[512]; /* why it cannot be served; "" when it can */
 };
 
 /* ---- The server --------------------------------------------------------------------------- */

@@ -46,9 +46,9 @@ static const struct rf_plugin *take_plugin(struct rf_server *server, struct rf_s
 static void join_plugins(struct rf_server *server, struct rf_server_table *table,
                          const struct rf_document *document, struct rf_problems *problems)
 {
-    void *placement_options = NULL;
-    void *conflict_options = NULL;
-    void *compaction_options = NULL;
+    void                   *placement_options = NULL;
+    void                   *conflict_options = NULL;
+    void                   *compaction_options = NULL;
     const struct rf_plugin *placement =
         take_plugin(server, table, RF_KIND_PLACEMENT, &table->config.placement, document,
                     &placement_options, problems);
@@ -59,10 +59,11 @@ static void join_plugins(struct rf_server *server, struct rf_server_table *table
         take_plugin(server, table, RF_KIND_COMPACTION, &table->config.compaction, document,
                     &compaction_options, problems);
     if (conflict != NULL && (conflict->ops.conflict.capabilities & RF_NEWEST_WINS) == 0) {
-        snprintf(table->problem, sizeof(table->problem),
-                 "plugin '%s' does not declare RF_NEWEST_WINS; resolvers that keep or merge several "
-                 "versions are not supported by this release",
-                 table->config.conflict.plugin);
+        snprintf(
+            table->problem, sizeof(table->problem),
+            "plugin '%s' does not declare RF_NEWEST_WINS; resolvers that keep or merge several "
+            "versions are not supported by this release",
+            table->config.conflict.plugin);
         rf_log(RF_LOG_ERROR, "plugin_refused", "table=%s text=\"%s\"", table->config.table,
                table->problem);
     }

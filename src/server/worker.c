@@ -10,6 +10,8 @@
 #include "server/exchange.h"
 #include "server/reload.h"
 
+#define ROUNDS_MAX 1000u /* steps of the machine in one turn of the loop */
+
 /* ---- The store and its log thread --------------------------------------------------------- */
 
 static void log_main(void *argument)
@@ -29,8 +31,7 @@ static void log_main(void *argument)
 static void kick_log(struct rf_worker *worker)
 {
     /* After log_stop there is no log thread any more: what still comes in is never acknowledged. */
-    if (!worker->log_busy && !atomic_load(&worker->log_stop) &&
-        rf_store_log_begin(worker->store)) {
+    if (!worker->log_busy && !atomic_load(&worker->log_stop) && rf_store_log_begin(worker->store)) {
         worker->log_busy = true;
         uv_sem_post(&worker->log_work);
     }
@@ -42,8 +43,8 @@ static void route_stored(struct rf_worker *worker, const struct rf_store_done *d
     uint8_t  shard = rf_tag_shard(done->tag);
     uint32_t to = shard == RF_CONTROL_SHARD ? worker->base.server->n_shards : shard;
     if (to == worker->base.number) {
-        struct rf_event event = {.kind = RF_EV_STORED, .now = rf_loop_now(&worker->base.loop),
-                                 .as.stored = *done};
+        struct rf_event event = {
+            .kind = RF_EV_STORED, .now = rf_loop_now(&worker->base.loop), .as.stored = *done};
         rf_queue_push(&worker->queue, &event);
         return;
     }
@@ -160,7 +161,6 @@ static void do_effect(struct rf_worker *worker, struct rf_effect *effect)
     }
 }
 
-#define ROUNDS_MAX 1000u /* steps of the machine in one turn of the loop */
 
 /* At the end of a loop turn: steps the machine with all that the turn brought, until its queue is
  * empty (effects may add events: completions at once). So one step handles many events, messages to

@@ -18,8 +18,8 @@ struct rf_worker_stats {
     uint64_t              http_by_class[6];
 };
 
-#define RF_WORK_SLOTS 2u     /* background jobs at a time, per store */
-#define RF_WORK_WAITING 64u  /* clients that wait for a flush or compaction, per thread */
+#define RF_WORK_SLOTS 2u    /* background jobs at a time, per store */
+#define RF_WORK_WAITING 64u /* clients that wait for a flush or compaction, per thread */
 
 /* One background job of the store on its way through the thread pool. */
 struct rf_work_slot {
@@ -35,12 +35,12 @@ struct rf_worker {
     struct rf_event_queue queue;
     struct rf_effect     *effects;
     /* The log thread. */
-    uv_thread_t   log_thread;
-    uv_sem_t      log_work;
-    uv_async_t    log_done;
-    bool          log_busy;
-    _Atomic bool  log_stop;
-    _Atomic bool  log_ended; /* set by the log thread: its run is over, log_done follows */
+    uv_thread_t    log_thread;
+    uv_sem_t       log_work;
+    uv_async_t     log_done;
+    bool           log_busy;
+    _Atomic bool   log_stop;
+    _Atomic bool   log_ended; /* set by the log thread: its run is over, log_done follows */
     struct rf_live live;
     /* Background jobs (background.c). */
     struct rf_work_slot slots[RF_WORK_SLOTS];
@@ -57,16 +57,16 @@ struct rf_worker {
     struct rf_buf        body; /* scratch: of the response that is being made */
     /* Peers. */
     struct rf_listener peer_listener;
-    SSL_CTX         *peer_server;
-    SSL_CTX         *peer_client;
-    struct rf_link **links; /* by slot; accepted and dialed */
-    uint32_t        *link_generations;
-    uint32_t         n_links; /* slots in use up to here */
-    bool             drained;
-    uint64_t         http_by_class[6];
+    SSL_CTX           *peer_server;
+    SSL_CTX           *peer_client;
+    struct rf_link   **links; /* by slot; accepted and dialed */
+    uint32_t          *link_generations;
+    uint32_t           n_links; /* slots in use up to here */
+    bool               drained;
+    uint64_t           http_by_class[6];
     /* What other threads may read: a copy of the counters, renewed once a second. */
-    uv_mutex_t              published_lock;
-    struct rf_worker_stats  published;
+    uv_mutex_t             published_lock;
+    struct rf_worker_stats published;
 };
 
 /* Makes everything of the thread except the thread itself. A sentence on failure. */
@@ -113,8 +113,8 @@ void rf_worker_frame(struct rf_worker *worker, uint64_t from, uint64_t link, str
 
 /* --- http_server.c */
 RF_CHECKED struct rf_result rf_http_init(struct rf_worker *worker, char ret_why[256]);
-void rf_http_close(struct rf_worker *worker);
-void rf_http_fini(struct rf_worker *worker);
-void rf_http_reply(struct rf_worker *worker, const struct rf_reply *reply);
+void                        rf_http_close(struct rf_worker *worker);
+void                        rf_http_fini(struct rf_worker *worker);
+void                        rf_http_reply(struct rf_worker *worker, const struct rf_reply *reply);
 
 #endif

@@ -14,9 +14,9 @@
 struct inode {
     bool          is_dir;
     bool          locked;
-    uint32_t      refs;    /* names, pending changes of names, handles */
-    struct rf_buf now;     /* as readers see it */
-    struct rf_buf durable; /* what a power cut must leave */
+    uint32_t      refs;                 /* names, pending changes of names, handles */
+    struct rf_buf now;                  /* as readers see it */
+    struct rf_buf durable;              /* what a power cut must leave */
     uint64_t      dirty_from, dirty_to; /* what the next sync writes; empty when from >= to */
 };
 
@@ -249,8 +249,7 @@ static struct rf_file new_handle(struct rf_disk *disk, struct inode *inode, bool
     if (at == disk->n_handles) {
         uint32_t n = disk->n_handles == 0 ? 16 : disk->n_handles * 2;
         disk->handles = must(rf_mem_realloc(disk->handles, sizeof(*disk->handles) * n));
-        memset(disk->handles + disk->n_handles, 0,
-               sizeof(*disk->handles) * (n - disk->n_handles));
+        memset(disk->handles + disk->n_handles, 0, sizeof(*disk->handles) * (n - disk->n_handles));
         disk->n_handles = n;
     }
     disk->handles[at] = (struct handle){.inode = take_inode(inode), .writable = writable};
@@ -452,7 +451,7 @@ static struct rf_result disk_sync_dir(void *context, const char *path)
     return rf_result(RF_OK);
 }
 
-static struct rf_result disk_list(void *context, const char *path,
+static struct rf_result disk_list(void *context, const char                            *path,
                                   void (*each)(void *argument, const char *name), void *argument)
 {
     struct rf_disk *disk = context;
@@ -638,8 +637,8 @@ bool rf_disk_flip_some(struct rf_disk *disk, const char *suffix)
     for (uint32_t i = 0; i < disk->now.n; i++) {
         const struct name *name = &disk->now.list[i];
         size_t             length = strlen(name->path);
-        bool               fits = length >= strlen(suffix) &&
-                    strcmp(name->path + length - strlen(suffix), suffix) == 0;
+        bool               fits =
+            length >= strlen(suffix) && strcmp(name->path + length - strlen(suffix), suffix) == 0;
         if (fits && name->inode->now.size != 0 && rf_rng_below(&disk->rng, ++n) == 0) {
             chosen = name->path;
             size = name->inode->now.size;
@@ -688,11 +687,20 @@ void rf_disk_free(struct rf_disk *disk)
 struct rf_fs rf_disk_fs(struct rf_disk *disk)
 {
     static const struct rf_fs_ops ops = {
-        .open = disk_open,         .close = disk_close,       .pread = disk_pread,
-        .pwrite = disk_pwrite,     .sync = disk_sync,         .size = disk_size,
-        .truncate = disk_truncate, .rename = disk_rename,     .unlink = disk_unlink,
-        .mkdir = disk_mkdir,       .sync_dir = disk_sync_dir, .list = disk_list,
-        .lock = disk_lock,         .free_space = disk_free_space,
+        .open = disk_open,
+        .close = disk_close,
+        .pread = disk_pread,
+        .pwrite = disk_pwrite,
+        .sync = disk_sync,
+        .size = disk_size,
+        .truncate = disk_truncate,
+        .rename = disk_rename,
+        .unlink = disk_unlink,
+        .mkdir = disk_mkdir,
+        .sync_dir = disk_sync_dir,
+        .list = disk_list,
+        .lock = disk_lock,
+        .free_space = disk_free_space,
     };
     return (struct rf_fs){&ops, disk};
 }

@@ -149,7 +149,9 @@ static struct rf_sim_options options_for(const struct arguments *arguments, uint
     return (struct rf_sim_options){
         .seed = seed,
         .n_nodes = arguments->nodes != 0 ? arguments->nodes : 3 + (uint32_t)(seed / 2 % 5),
-        .n_shards = arguments->shards != 0 ? arguments->shards : seed % 2 == 0 ? 1 : 3,
+        .n_shards = arguments->shards != 0 ? arguments->shards
+                    : seed % 2 == 0        ? 1
+                                           : 3,
         .seconds = arguments->seconds != 0 ? arguments->seconds : 40,
         .scenario = arguments->scenario_given ? arguments->scenario : mix[seed / 10 % 8],
         .engine = arguments->engine,
@@ -205,13 +207,14 @@ static void print_sum(const struct arguments *arguments, const struct rf_sim_res
 {
     printf("seeds=%" PRIu64 " first=%" PRIu64 " violations=0 requests=%" PRIu64 " acked=%" PRIu64
            " failed=%" PRIu64 " unknown=%" PRIu64 " strong_reads=%" PRIu64 " crashes=%" PRIu64
-           " partitions=%" PRIu64 " flushes=%" PRIu64 " hedges=%" PRIu64 " fetches=%" PRIu64 " restamps=%" PRIu64 " read_repairs=%" PRIu64
-           " hints_stored=%" PRIu64 " hints_replayed=%" PRIu64 " hints_expired=%" PRIu64
-           " events=%" PRIu64 " messages=%" PRIu64 " digest=%016" PRIx64 " time=%.1fs\n",
+           " partitions=%" PRIu64 " flushes=%" PRIu64 " hedges=%" PRIu64 " fetches=%" PRIu64
+           " restamps=%" PRIu64 " read_repairs=%" PRIu64 " hints_stored=%" PRIu64
+           " hints_replayed=%" PRIu64 " hints_expired=%" PRIu64 " events=%" PRIu64
+           " messages=%" PRIu64 " digest=%016" PRIx64 " time=%.1fs\n",
            seeds, arguments->seed, sum->requests, sum->acked, sum->failed, sum->unknown,
-           sum->reads_checked, sum->crashes, sum->partitions, sum->flushes, sum->hedges, sum->fetches, sum->restamps, sum->read_repairs,
-           sum->hints_stored, sum->hints_replayed, sum->hints_expired, sum->events, sum->messages,
-           sum->digest, seconds);
+           sum->reads_checked, sum->crashes, sum->partitions, sum->flushes, sum->hedges,
+           sum->fetches, sum->restamps, sum->read_repairs, sum->hints_stored, sum->hints_replayed,
+           sum->hints_expired, sum->events, sum->messages, sum->digest, seconds);
     FILE *file = arguments->json == NULL ? NULL : fopen(arguments->json, "w");
     if (file != NULL) {
         fprintf(file,
@@ -231,8 +234,8 @@ static int run_seeds(const struct arguments *arguments)
     for (uint64_t i = 0; i < arguments->seeds; i++) {
         if (isatty(STDERR_FILENO) || i % 100 == 99) {
             fprintf(stderr, "%sseed %" PRIu64 " (%" PRIu64 " of %" PRIu64 ")%s",
-                    isatty(STDERR_FILENO) ? "\r" : "", arguments->seed + i, i + 1,
-                    arguments->seeds, isatty(STDERR_FILENO) ? "" : "\n");
+                    isatty(STDERR_FILENO) ? "\r" : "", arguments->seed + i, i + 1, arguments->seeds,
+                    isatty(STDERR_FILENO) ? "" : "\n");
         }
         if (!run_seed(arguments, arguments->seed + i, &sum)) {
             return 1;
@@ -260,19 +263,20 @@ static void print_ring(const struct rf_sim_ring_result *ring, FILE *file)
     }
 }
 
-static void print_gossip(const struct arguments *arguments,
+static void print_gossip(const struct arguments            *arguments,
                          const struct rf_sim_gossip_result *result, double took, FILE *file)
 {
     double factor = (double)result->simulated_us / 1e6 / took;
     printf("gossip nodes=%u seed=%" PRIu64 " loss_ppm=%u bytes_per_node_s=%" PRIu64
-           " busiest=%" PRIu64 " spread=%.1fs detect=%.1fs recover=%.1fs heal=%.1fs longest_silence=%.1fs "
+           " busiest=%" PRIu64
+           " spread=%.1fs detect=%.1fs recover=%.1fs heal=%.1fs longest_silence=%.1fs "
            "false_deaths=%" PRIu64 " control_bytes=%" PRIu64 " simulated=%.0fs took=%.1fs "
            "real_time_factor=%.1f digest=%016" PRIx64 "\n",
            arguments->nodes, arguments->seed, arguments->loss_ppm, result->sent_bytes_per_node_s,
            result->max_bytes_per_node_s, (double)result->spread_us / 1e6,
            (double)result->detect_us / 1e6, (double)result->recover_us / 1e6,
-           (double)result->heal_us / 1e6, (double)result->max_lag_us / 1e6, result->false_deaths, result->control_bytes,
-           (double)result->simulated_us / 1e6, took, factor, result->digest);
+           (double)result->heal_us / 1e6, (double)result->max_lag_us / 1e6, result->false_deaths,
+           result->control_bytes, (double)result->simulated_us / 1e6, took, factor, result->digest);
     if (file != NULL) {
         fprintf(file,
                 "{\"bench\":\"sim\",\"workload\":\"gossip\",\"nodes\":%u,\"loss_ppm\":%u,"
@@ -312,8 +316,7 @@ static int run_scale(const struct arguments *arguments)
     bool     ok = true;
     uint32_t sizes[2] = {60, arguments->nodes};
     for (int i = 0; i < 2; i++) {
-        struct rf_sim_ring_result ring =
-            rf_sim_ring(sizes[i], arguments->seed, arguments->plugins);
+        struct rf_sim_ring_result ring = rf_sim_ring(sizes[i], arguments->seed, arguments->plugins);
         print_ring(&ring, file);
         ok = ring_ok(&ring) && ok;
     }

@@ -49,8 +49,7 @@ static int compare_place(const struct rf_model_row *a, uint64_t table, uint64_t 
     return rf_slice_cmp(a->row.key, key);
 }
 
-static uint32_t map_seek(const struct map *map, uint64_t table, uint64_t token,
-                         struct rf_slice key)
+static uint32_t map_seek(const struct map *map, uint64_t table, uint64_t token, struct rf_slice key)
 {
     uint32_t low = 0;
     uint32_t high = map->n;
@@ -171,8 +170,8 @@ static uint64_t pending_seq(const struct rf_model_store *store, const struct rf_
 {
     for (uint32_t i = store->n_waiting; i-- > 0;) {
         const struct pending *pending = &store->waiting[i];
-        if (pending->is_row && compare_place(&pending->row, row->table, row->token,
-                                             row->row.key) == 0) {
+        if (pending->is_row &&
+            compare_place(&pending->row, row->table, row->token, row->row.key) == 0) {
             return pending->seq;
         }
     }
@@ -186,8 +185,8 @@ static struct rf_result answer_after(struct rf_model_store *store, uint64_t seq,
     if (seq == 0) {
         return rf_result(RF_OK);
     }
-    push_waiting(store, &(struct pending){.seq = store->seq > seq ? store->seq : seq,
-                                          .done = *done});
+    push_waiting(store,
+                 &(struct pending){.seq = store->seq > seq ? store->seq : seq, .done = *done});
     return rf_result(RF_PENDING);
 }
 
@@ -400,8 +399,9 @@ uint64_t rf_model_digest(const struct rf_model_store *store)
     uint64_t digest = 0;
     for (uint32_t i = 0; i < store->durable.n; i++) {
         const struct rf_model_row *row = &store->durable.rows[i];
-        uint64_t facts[6] = {row->table, row->token, row->row.version.hlc, row->row.version.writer,
-                             row->row.expiry_ms, row->row.flags};
+        uint64_t                   facts[6] = {row->table,           row->token,
+                                               row->row.version.hlc, row->row.version.writer,
+                                               row->row.expiry_ms,   row->row.flags};
         digest = rf_hash64(rf_slice(facts, sizeof(facts)), digest);
         digest = rf_hash64(row->row.key, digest);
         digest = rf_hash64(row->row.value, digest);

@@ -35,8 +35,7 @@ static void post(struct rf_sim *sim, struct rf_sim_node *from, struct rf_sim_nod
     copies -= rf_sim_chance(sim, sim->loss_ppm);
     copies += rf_sim_chance(sim, sim->double_ppm);
     for (uint32_t i = 0; i < copies; i++) {
-        struct rf_sim_event *event =
-            rf_sim_schedule(sim, RF_SIM_FRAME, draw_delay(sim, from, to));
+        struct rf_sim_event *event = rf_sim_schedule(sim, RF_SIM_FRAME, draw_delay(sim, from, to));
         event->node = to->index;
         event->incarnation = to->incarnation;
         event->from = from->index;

@@ -6,7 +6,7 @@
 #include "base/mem.h"
 #include "sim/sim_private.h"
 
-#define RUN_DELAY_US 60u   /* a machine runs within this after an event: events gather in its queue */
+#define RUN_DELAY_US 60u /* a machine runs within this after an event: events gather in its queue */
 #define MAIL_DELAY_US 40u
 #define SYNC_US 150u
 #define MAX_REQUESTS 96u
@@ -63,8 +63,7 @@ static uint64_t mail_delay(struct rf_sim *sim, struct rf_sim_node *node, uint32_
 void rf_sim_mail(struct rf_sim *sim, struct rf_sim_node *node, uint32_t from, uint32_t to,
                  const struct rf_event *event)
 {
-    struct rf_sim_event *mail =
-        rf_sim_schedule(sim, RF_SIM_MAIL, mail_delay(sim, node, from, to));
+    struct rf_sim_event *mail = rf_sim_schedule(sim, RF_SIM_MAIL, mail_delay(sim, node, from, to));
     mail->node = node->index;
     mail->incarnation = node->incarnation;
     mail->machine = to;
@@ -95,7 +94,7 @@ static void kick_sync(struct rf_sim *sim, struct rf_sim_node *node, uint32_t sha
         return;
     }
     node->syncing[shard] = true;
-    uint64_t time_us = SYNC_US / 2 + rf_sim_random(sim, SYNC_US) + node->sync_us;
+    uint64_t             time_us = SYNC_US / 2 + rf_sim_random(sim, SYNC_US) + node->sync_us;
     struct rf_sim_event *event = rf_sim_schedule(sim, RF_SIM_SYNC, time_us);
     event->node = node->index;
     event->incarnation = node->incarnation;
@@ -294,7 +293,8 @@ void rf_sim_run_machine(struct rf_sim *sim, struct rf_sim_node *node, uint32_t m
         }
     } while (rc == RF_MORE && !sim->result.violated);
     if (effects.wake_at_us != UINT64_MAX) {
-        uint64_t wake_us = effects.wake_at_us > node->mono_us ? effects.wake_at_us - node->mono_us : 0;
+        uint64_t wake_us =
+            effects.wake_at_us > node->mono_us ? effects.wake_at_us - node->mono_us : 0;
         run_at(sim, node, machine, wake_us <= sim->now_us ? sim->now_us + 1 : wake_us);
     }
     if (state->n != 0) {
@@ -348,8 +348,8 @@ static void make_store(struct rf_sim *sim, struct rf_sim_node *node)
 static bool durable_meta(const struct rf_sim_node *node, const char *name, struct rf_row *ret_row)
 {
     struct rf_slice key = rf_slice_str(name);
-    return node->store != NULL && rf_sim_store_get(node->store, RF_TABLE_META, key,
-                                                   rf_ring_token(0, key), ret_row);
+    return node->store != NULL &&
+           rf_sim_store_get(node->store, RF_TABLE_META, key, rf_ring_token(0, key), ret_row);
 }
 
 static void start_control(struct rf_sim *sim, struct rf_sim_node *node)

@@ -36,7 +36,7 @@ static void make_state(struct rf_sim *sim, struct rf_buf *buf)
 }
 
 /* Does every live node say so about `about`? Index and name order are the same. */
-static bool all_say(const struct rf_sim *sim, uint32_t about,
+static bool all_say(const struct rf_sim *sim, uint32_t                                    about,
                     bool (*says)(const struct rf_control *, uint32_t, uint64_t), uint64_t argument)
 {
     for (uint32_t i = 0; i < sim->n_nodes; i++) {
@@ -211,8 +211,8 @@ static double now_ns(void)
 
 static double balance(const struct rf_ring *ring, const uint16_t *replicas, uint32_t n)
 {
-    double  *share = RF_NEW_ARRAY(double, ring->n_members);
-    double   highest = 0;
+    double *share = RF_NEW_ARRAY(double, ring->n_members);
+    double  highest = 0;
     rf_assert(share != NULL);
     for (uint32_t p = 0; p < ring->n_tokens; p++) {
         uint64_t before = ring->tokens[p == 0 ? ring->n_tokens - 1 : p - 1];
@@ -243,17 +243,20 @@ static double time_lookups(const struct rf_ring *ring, uint64_t seed)
 
 struct rf_sim_ring_result rf_sim_ring(uint32_t n_nodes, uint64_t seed, const char *plugin_dir)
 {
-    struct rf_sim sim = {.options = {.seed = seed, .n_nodes = n_nodes, .n_shards = 1,
-                                     .plugin_dir = plugin_dir},
-                         .gossip_only = true};
+    struct rf_sim sim = {
+        .options = {.seed = seed, .n_nodes = n_nodes, .n_shards = 1, .plugin_dir = plugin_dir},
+        .gossip_only = true};
     struct rf_sim_ring_result result = {.n_nodes = n_nodes};
     struct rf_member         *members = RF_NEW_ARRAY(struct rf_member, n_nodes);
     struct rf_ring           *ring = NULL;
     rf_assert(members != NULL);
     rf_assert(rf_sim_init(&sim));
     for (uint32_t i = 0; i < n_nodes; i++) {
-        members[i] = (struct rf_member){.node = sim.nodes[i].id, .generation = 1, .version = 1,
-                                        .state = RF_MEMBER_NORMAL, .vnodes = 256};
+        members[i] = (struct rf_member){.node = sim.nodes[i].id,
+                                        .generation = 1,
+                                        .version = 1,
+                                        .state = RF_MEMBER_NORMAL,
+                                        .vnodes = 256};
         snprintf(members[i].name, sizeof(members[i].name), "n%04u", i);
     }
     double start = now_ns();
@@ -262,7 +265,8 @@ struct rf_sim_ring_result rf_sim_ring(uint32_t n_nodes, uint64_t seed, const cha
     uint16_t *replicas = RF_NEW_ARRAY(uint16_t, (size_t)ring->n_tokens * 3);
     rf_assert(replicas != NULL);
     start = now_ns();
-    rf_assert(rf_ok(rf_ring_place(ring, rf_registry_host(), sim.table.placement, NULL, 3, replicas)));
+    rf_assert(
+        rf_ok(rf_ring_place(ring, rf_registry_host(), sim.table.placement, NULL, 3, replicas)));
     result.place_ms = (now_ns() - start) / 1e6;
     result.n_tokens = ring->n_tokens;
     result.lookup_ns = time_lookups(ring, seed);

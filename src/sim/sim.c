@@ -7,8 +7,8 @@
 #include "base/mem.h"
 #include "sim/sim_private.h"
 
-#define LOAD_AT_US 2500000u     /* the cluster has formed by then */
-#define QUIET_US 45000000u      /* after healing: detection, hints, repairs in the background */
+#define LOAD_AT_US 2500000u /* the cluster has formed by then */
+#define QUIET_US 45000000u  /* after healing: detection, hints, repairs in the background */
 #define READ_ATTEMPTS 8u
 
 /* ---- Helpers ------------------------------------------------------------------------------ */
@@ -20,8 +20,8 @@ void rf_sim_violation(struct rf_sim *sim, const char *format, ...)
         return;
     }
     sim->result.violated = true;
-    int n = snprintf(sim->result.why, sizeof(sim->result.why), "at %llu us: ",
-                     (unsigned long long)sim->now_us);
+    int n = snprintf(sim->result.why, sizeof(sim->result.why),
+                     "at %llu us: ", (unsigned long long)sim->now_us);
     va_start(arguments, format);
     vsnprintf(sim->result.why + n, sizeof(sim->result.why) - (size_t)n, format, arguments);
     va_end(arguments);
@@ -95,7 +95,8 @@ void rf_sim_until(struct rf_sim *sim, uint64_t at_us)
 {
     while (!sim->result.violated && sim->queue.n != 0 && sim->queue.heap[0]->at_us <= at_us) {
         struct rf_sim_event *event = rf_sim_pop(sim);
-        uint64_t facts[3] = {event->at_us, event->kind, (uint64_t)event->node << 32 | event->machine};
+        uint64_t             facts[3] = {event->at_us, event->kind,
+                                         (uint64_t)event->node << 32 | event->machine};
         sim->trace = rf_hash64(rf_slice(facts, sizeof(facts)), sim->trace);
         sim->result.events++;
         do_event(sim, event);
@@ -113,8 +114,8 @@ static bool load_compaction(struct rf_sim *sim)
     struct rf_problems problems = {0};
     if (!rf_ok(rf_registry_get(sim->registry, RF_KIND_COMPACTION, "compaction-stl",
                                &sim->compaction, why)) ||
-        !rf_ok(rf_plugin_options(sim->compaction, NULL, NULL, &sim->compaction_options,
-                                 &problems))) {
+        !rf_ok(
+            rf_plugin_options(sim->compaction, NULL, NULL, &sim->compaction_options, &problems))) {
         rf_sim_violation(sim, "compaction-stl cannot be used: %s", why);
         return false;
     }
@@ -127,8 +128,8 @@ static bool load_placement(struct rf_sim *sim)
     char                    why[512];
     sim->registry = rf_registry_new(sim->options.plugin_dir);
     rf_assert(sim->registry != NULL);
-    if (!rf_ok(rf_registry_get(sim->registry, RF_KIND_PLACEMENT, "placement-simple", &plugin,
-                               why))) {
+    if (!rf_ok(
+            rf_registry_get(sim->registry, RF_KIND_PLACEMENT, "placement-simple", &plugin, why))) {
         rf_sim_violation(sim, "%s", why);
         return false;
     }

@@ -15,16 +15,16 @@ enum rf_sim_scenario {
 
 struct rf_sim_options {
     uint64_t             seed;
-    uint32_t             n_nodes;    /* 1 … RF_MEMBERS_MAX */
-    uint32_t             n_shards;   /* 1 … 8 */
-    uint32_t             seconds;    /* virtual, of faults and load */
+    uint32_t             n_nodes;  /* 1 … RF_MEMBERS_MAX */
+    uint32_t             n_shards; /* 1 … 8 */
+    uint32_t             seconds;  /* virtual, of faults and load */
     enum rf_sim_scenario scenario;
     bool                 engine;     /* the real storage engine on a simulated disk */
     const char          *plugin_dir; /* where placement-simple.so and compaction-stl.so are */
 };
 
 struct rf_sim_result {
-    uint64_t digest;   /* of everything that happened */
+    uint64_t digest; /* of everything that happened */
     uint64_t events, steps, messages;
     uint64_t requests, acked, failed, unknown, reads_checked;
     uint64_t crashes, partitions;
@@ -51,12 +51,12 @@ struct rf_sim_gossip_result {
     uint64_t digest;
     uint64_t events;
     uint64_t sent_bytes_per_node_s; /* with TLS records and TCP/IP headers */
-    uint64_t max_bytes_per_node_s; /* of the busiest node */
-    uint64_t spread_us;   /* a changed member entry is known by all */
-    uint64_t detect_us;   /* a dead node is dead for all */
-    uint64_t recover_us;  /* the returned node is alive for all */
-    uint64_t heal_us;     /* after a split in two halves, all are alive for all */
-    uint64_t false_deaths; /* before the split */
+    uint64_t max_bytes_per_node_s;  /* of the busiest node */
+    uint64_t spread_us;             /* a changed member entry is known by all */
+    uint64_t detect_us;             /* a dead node is dead for all */
+    uint64_t recover_us;            /* the returned node is alive for all */
+    uint64_t heal_us;               /* after a split in two halves, all are alive for all */
+    uint64_t false_deaths;          /* before the split */
     uint64_t simulated_us;
     uint64_t control_bytes; /* memory of one control machine */
     uint64_t max_lag_us;    /* oldest heartbeat of a live node that any node had to live with */

@@ -13,22 +13,22 @@
 
 #define RF_SIM_SHARDS_MAX 8u
 #define RF_SIM_PARTITIONS 8u
-#define RF_SIM_TABLE 4711u                 /* id of the one user table */
-#define RF_SIM_EPOCH_MS 1750000000000u     /* wall clock at virtual time 0 */
-#define RF_SIM_EFFECTS RF_EFFECTS_MIN      /* small, so that steps have to answer RF_MORE */
+#define RF_SIM_TABLE 4711u             /* id of the one user table */
+#define RF_SIM_EPOCH_MS 1750000000000u /* wall clock at virtual time 0 */
+#define RF_SIM_EFFECTS RF_EFFECTS_MIN  /* small, so that steps have to answer RF_MORE */
 
 /* ---- Virtual time ------------------------------------------------------------------------- */
 
 enum rf_sim_kind {
-    RF_SIM_FRAME,    /* a frame arrives at a machine */
-    RF_SIM_MAIL,     /* an event for a machine, from another machine of the node */
-    RF_SIM_STORE,    /* a store operation arrives at the shard that owns the store */
-    RF_SIM_RUN,      /* a machine runs over its queue */
-    RF_SIM_SYNC,     /* a store's sync is done */
-    RF_SIM_WORK,     /* a store's background work goes on */
-    RF_SIM_CLIENT,   /* a client does its next thing */
-    RF_SIM_FAULT,    /* the scenario does its next thing */
-    RF_SIM_SAMPLE,   /* gossip at scale: look at the cluster */
+    RF_SIM_FRAME,  /* a frame arrives at a machine */
+    RF_SIM_MAIL,   /* an event for a machine, from another machine of the node */
+    RF_SIM_STORE,  /* a store operation arrives at the shard that owns the store */
+    RF_SIM_RUN,    /* a machine runs over its queue */
+    RF_SIM_SYNC,   /* a store's sync is done */
+    RF_SIM_WORK,   /* a store's background work goes on */
+    RF_SIM_CLIENT, /* a client does its next thing */
+    RF_SIM_FAULT,  /* the scenario does its next thing */
+    RF_SIM_SAMPLE, /* gossip at scale: look at the cluster */
 };
 
 struct rf_sim_event {
@@ -64,25 +64,25 @@ struct rf_sim_machine {
 };
 
 struct rf_sim_node {
-    uint32_t               index;
-    uint64_t               id;
-    bool                   up;
-    uint32_t               incarnation; /* +1 at each start and crash */
-    uint64_t               generation;
-    uint64_t               cluster; /* durable: the one that its identity names */
-    int64_t                skew_ms;  /* of the wall clock */
-    uint64_t               mono_us;  /* monotonic clock = this + virtual time */
-    uint64_t               slow_us;  /* extra delay of everything this node sends */
-    uint64_t               sync_us;  /* extra time of a sync */
-    uint64_t               paused_until_us; /* machines do not run before */
-    struct rf_control     *control;
-    struct rf_shard       *shards[RF_SIM_SHARDS_MAX];
-    struct rf_sim_store   *store; /* NULL in gossip at scale */
-    bool                   syncing[RF_SIM_SHARDS_MAX];
-    struct rf_sim_machine  machines[RF_SIM_SHARDS_MAX + 1];
-    uint64_t               mail_at_us[RF_SIM_SHARDS_MAX + 1][RF_SIM_SHARDS_MAX + 1];
-    uint64_t               sent_bytes;
-    char                   address[RF_ADDR_MAX + 1];
+    uint32_t              index;
+    uint64_t              id;
+    bool                  up;
+    uint32_t              incarnation; /* +1 at each start and crash */
+    uint64_t              generation;
+    uint64_t              cluster;         /* durable: the one that its identity names */
+    int64_t               skew_ms;         /* of the wall clock */
+    uint64_t              mono_us;         /* monotonic clock = this + virtual time */
+    uint64_t              slow_us;         /* extra delay of everything this node sends */
+    uint64_t              sync_us;         /* extra time of a sync */
+    uint64_t              paused_until_us; /* machines do not run before */
+    struct rf_control    *control;
+    struct rf_shard      *shards[RF_SIM_SHARDS_MAX];
+    struct rf_sim_store  *store; /* NULL in gossip at scale */
+    bool                  syncing[RF_SIM_SHARDS_MAX];
+    struct rf_sim_machine machines[RF_SIM_SHARDS_MAX + 1];
+    uint64_t              mail_at_us[RF_SIM_SHARDS_MAX + 1][RF_SIM_SHARDS_MAX + 1];
+    uint64_t              sent_bytes;
+    char                  address[RF_ADDR_MAX + 1];
 };
 
 struct rf_sim_view {
@@ -95,7 +95,12 @@ struct rf_sim_view {
 #define RF_SIM_KEYS_MAX 64u
 #define RF_SIM_CLIENTS_MAX 16u
 
-enum rf_sim_op_state { RF_SIM_OP_WAITING, RF_SIM_OP_ACKED, RF_SIM_OP_NOT_APPLIED, RF_SIM_OP_UNKNOWN };
+enum rf_sim_op_state {
+    RF_SIM_OP_WAITING,
+    RF_SIM_OP_ACKED,
+    RF_SIM_OP_NOT_APPLIED,
+    RF_SIM_OP_UNKNOWN
+};
 
 struct rf_sim_op {
     enum rf_client_kind  kind;
@@ -126,41 +131,41 @@ struct rf_sim_client {
 /* ---- The simulation ----------------------------------------------------------------------- */
 
 struct rf_sim {
-    struct rf_sim_options options;
-    struct rf_sim_result  result;
-    struct rf_rng         rng;
-    uint64_t              now_us;
-    struct rf_sim_queue   queue;
-    struct rf_sim_node   *nodes;
-    uint32_t              n_nodes;
-    uint8_t              *links;   /* [from * n + to]: enum rf_sim_link; NULL: not simulated */
-    uint8_t              *blocked; /* [from * n + to]: frames vanish; NULL: none */
-    uint32_t              loss_ppm, double_ppm;
-    uint64_t              delay_us; /* up to this much, plus a base */
-    bool                  checking; /* rf_*_check after each step */
-    bool                  gossip_only;
-    struct rf_slice       state;    /* cluster state that nodes start with; empty: they form one */
-    struct rf_registry   *registry;
-    struct rf_member_pool *pool; /* of all control machines */
-    struct rf_table       table;
+    struct rf_sim_options   options;
+    struct rf_sim_result    result;
+    struct rf_rng           rng;
+    uint64_t                now_us;
+    struct rf_sim_queue     queue;
+    struct rf_sim_node     *nodes;
+    uint32_t                n_nodes;
+    uint8_t                *links;   /* [from * n + to]: enum rf_sim_link; NULL: not simulated */
+    uint8_t                *blocked; /* [from * n + to]: frames vanish; NULL: none */
+    uint32_t                loss_ppm, double_ppm;
+    uint64_t                delay_us; /* up to this much, plus a base */
+    bool                    checking; /* rf_*_check after each step */
+    bool                    gossip_only;
+    struct rf_slice         state; /* cluster state that nodes start with; empty: they form one */
+    struct rf_registry     *registry;
+    struct rf_member_pool  *pool; /* of all control machines */
+    struct rf_table         table;
     const struct rf_plugin *compaction; /* of the real engine */
     void                   *compaction_options;
-    struct rf_sim_view   *views;
-    uint32_t              n_views, cap_views;
-    struct rf_effect      effects[RF_SIM_EFFECTS];
-    uint64_t              trace; /* hash of all that happened */
+    struct rf_sim_view     *views;
+    uint32_t                n_views, cap_views;
+    struct rf_effect        effects[RF_SIM_EFFECTS];
+    uint64_t                trace; /* hash of all that happened */
     /* Workload. */
-    struct rf_sim_client  clients[RF_SIM_CLIENTS_MAX];
-    uint32_t              n_clients, n_keys;
-    bool                  load;   /* clients go on */
-    uint32_t              spared; /* node that no client uses; n_nodes: none */
-    struct rf_sim_op     *ops;
-    uint64_t              n_ops, cap_ops;
-    struct rf_row         floors[RF_SIM_KEYS_MAX]; /* version and flags */
-    struct rf_sim_seen   *seen;   /* hash table, open addressing */
-    uint32_t              n_seen, cap_seen;
+    struct rf_sim_client clients[RF_SIM_CLIENTS_MAX];
+    uint32_t             n_clients, n_keys;
+    bool                 load;   /* clients go on */
+    uint32_t             spared; /* node that no client uses; n_nodes: none */
+    struct rf_sim_op    *ops;
+    uint64_t             n_ops, cap_ops;
+    struct rf_row        floors[RF_SIM_KEYS_MAX]; /* version and flags */
+    struct rf_sim_seen  *seen;                    /* hash table, open addressing */
+    uint32_t             n_seen, cap_seen;
     /* Gossip at scale. */
-    uint64_t              deaths; /* RF_FX_ALIVE false about nodes that are up */
+    uint64_t deaths; /* RF_FX_ALIVE false about nodes that are up */
 };
 
 enum rf_sim_link { RF_SIM_LINK_NONE, RF_SIM_LINK_UP, RF_SIM_LINK_DOWN };
@@ -173,7 +178,7 @@ bool     rf_sim_chance(struct rf_sim *sim, uint32_t ppm);
 
 /* --- queue.c */
 struct rf_sim_event *rf_sim_schedule(struct rf_sim *sim, enum rf_sim_kind kind, uint64_t delay_us);
-struct rf_sim_event *rf_sim_pop(struct rf_sim *sim);     /* NULL when empty */
+struct rf_sim_event *rf_sim_pop(struct rf_sim *sim); /* NULL when empty */
 void                 rf_sim_recycle(struct rf_sim *sim, struct rf_sim_event *event);
 void                 rf_sim_queue_fini(struct rf_sim *sim);
 
@@ -196,13 +201,13 @@ void rf_sim_node_crash(struct rf_sim *sim, struct rf_sim_node *node);
 void rf_sim_push(struct rf_sim *sim, struct rf_sim_node *node, uint32_t machine,
                  const struct rf_event *event);
 /* The same by mail from another machine of the node: first in, first out per pair. */
-void rf_sim_mail(struct rf_sim *sim, struct rf_sim_node *node, uint32_t from, uint32_t to,
-                 const struct rf_event *event);
-void rf_sim_run_machine(struct rf_sim *sim, struct rf_sim_node *node, uint32_t machine);
-void rf_sim_submit(struct rf_sim *sim, struct rf_sim_node *node, uint32_t shard,
-                   struct rf_store_op *op);
-void rf_sim_work(struct rf_sim *sim, struct rf_sim_node *node, uint32_t shard);
-void rf_sim_sync_done(struct rf_sim *sim, struct rf_sim_node *node, uint32_t shard);
+void           rf_sim_mail(struct rf_sim *sim, struct rf_sim_node *node, uint32_t from, uint32_t to,
+                           const struct rf_event *event);
+void           rf_sim_run_machine(struct rf_sim *sim, struct rf_sim_node *node, uint32_t machine);
+void           rf_sim_submit(struct rf_sim *sim, struct rf_sim_node *node, uint32_t shard,
+                             struct rf_store_op *op);
+void           rf_sim_work(struct rf_sim *sim, struct rf_sim_node *node, uint32_t shard);
+void           rf_sim_sync_done(struct rf_sim *sim, struct rf_sim_node *node, uint32_t shard);
 struct rf_time rf_sim_clock(const struct rf_sim *sim, const struct rf_sim_node *node);
 
 /* --- views.c */
@@ -218,7 +223,7 @@ void rf_sim_clients_lost(struct rf_sim *sim, uint32_t node);
 uint64_t rf_sim_op_of(struct rf_sim *sim, const struct rf_row *row);
 void     rf_sim_stored(struct rf_sim *sim, uint64_t number);
 /* Every apply to a user table passes here: one version means one content. */
-void rf_sim_saw_row(struct rf_sim *sim, const struct rf_row *row);
+void            rf_sim_saw_row(struct rf_sim *sim, const struct rf_row *row);
 uint64_t        rf_sim_start_op(struct rf_sim *sim, uint32_t client, uint32_t node,
                                 enum rf_client_kind kind, uint32_t key, bool strong);
 struct rf_slice rf_sim_key(uint32_t key, char space[16]);

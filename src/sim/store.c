@@ -102,9 +102,10 @@ bool rf_sim_store_open(struct rf_sim_store *store, char why[512])
         .memtable_max = MEMTABLE_BYTES,
         .wal_max = WAL_BYTES,
     };
-    struct rf_table_policy policy = {
-        .id = store->config.table, .bloom_bits_per_key = 10, .lz4 = true,
-        .host = rf_registry_host()};
+    struct rf_table_policy policy = {.id = store->config.table,
+                                     .bloom_bits_per_key = 10,
+                                     .lz4 = true,
+                                     .host = rf_registry_host()};
     if (store->config.compaction != NULL) {
         policy.compaction = &store->config.compaction->ops.compaction;
         policy.compaction_options = store->config.compaction_options;
@@ -230,7 +231,7 @@ bool rf_sim_store_get(struct rf_sim_store *store, uint64_t table, struct rf_slic
         return row != NULL;
     }
     struct rf_store_done done = {0};
-    struct rf_store_op   op = {.kind = RF_STORE_READ, .table = table, .token = token, .row.key = key};
+    struct rf_store_op op = {.kind = RF_STORE_READ, .table = table, .token = token, .row.key = key};
     /* Asked when nothing is under way: the answer is there at once. */
     if (!rf_ok(rf_lsm_ops.submit(rf_engine_store(store->engine, shard_of(store, token)), &op,
                                  &done)) ||
@@ -244,7 +245,8 @@ bool rf_sim_store_get(struct rf_sim_store *store, uint64_t table, struct rf_slic
 
 uint64_t rf_sim_store_digest(const struct rf_sim_store *store)
 {
-    uint64_t digest = store->disk == NULL ? 0 : rf_disk_calls(store->disk) ^ rf_disk_used(store->disk);
+    uint64_t digest =
+        store->disk == NULL ? 0 : rf_disk_calls(store->disk) ^ rf_disk_used(store->disk);
     for (uint32_t s = 0; s < store->config.n_shards && !store->config.engine; s++) {
         digest ^= rf_model_digest(store->models[s]);
     }

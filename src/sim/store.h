@@ -9,13 +9,13 @@
 struct rf_sim_store;
 
 struct rf_sim_store_config {
-    bool                            engine; /* the real one */
-    uint64_t                        node;   /* the node's id */
-    uint64_t                        seed;
-    uint32_t                        n_shards, n_partitions;
-    uint64_t                        table;  /* of users */
-    const struct rf_plugin         *compaction; /* of the engine; NULL: none */
-    void                           *compaction_options;
+    bool                    engine; /* the real one */
+    uint64_t                node;   /* the node's id */
+    uint64_t                seed;
+    uint32_t                n_shards, n_partitions;
+    uint64_t                table;      /* of users */
+    const struct rf_plugin *compaction; /* of the engine; NULL: none */
+    void                   *compaction_options;
 };
 
 struct rf_sim_store *rf_sim_store_new(const struct rf_sim_store_config *config);
@@ -30,8 +30,8 @@ void rf_sim_store_crash(struct rf_sim_store *store, struct rf_rng *rng, bool pow
 /* As rf_store_ops. */
 struct rf_result rf_sim_store_submit(struct rf_sim_store *store, uint32_t shard,
                                      struct rf_store_op *op, struct rf_store_done *ret_done);
-uint32_t rf_sim_store_poll(struct rf_sim_store *store, uint32_t shard,
-                           struct rf_store_done *ret_done, uint32_t max);
+uint32_t         rf_sim_store_poll(struct rf_sim_store *store, uint32_t shard,
+                                   struct rf_store_done *ret_done, uint32_t max);
 /* The log of a shard: begin answers whether there is something to sync; end does it. */
 bool rf_sim_store_sync_begin(struct rf_sim_store *store, uint32_t shard);
 void rf_sim_store_sync_end(struct rf_sim_store *store, uint32_t shard);
@@ -41,8 +41,8 @@ void rf_sim_store_work(struct rf_sim_store *store, uint32_t shard, uint64_t wall
 void rf_sim_store_set_full(struct rf_sim_store *store, bool full);
 /* The durable row of a key, for the checkers and the start of a node; false when there is none. The
  * caller drops its blob. */
-bool rf_sim_store_get(struct rf_sim_store *store, uint64_t table, struct rf_slice key,
-                      uint64_t token, struct rf_row *ret_row);
+bool     rf_sim_store_get(struct rf_sim_store *store, uint64_t table, struct rf_slice key,
+                          uint64_t token, struct rf_row *ret_row);
 uint64_t rf_sim_store_digest(const struct rf_sim_store *store);
 /* Files flushed and merged so far, over all lives. */
 uint64_t rf_sim_store_flushes(const struct rf_sim_store *store);

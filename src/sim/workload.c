@@ -110,8 +110,9 @@ void rf_sim_stored(struct rf_sim *sim, uint64_t number)
 {
     const struct rf_sim_op *op = number == 0 ? NULL : &sim->ops[number - 1];
     if (op != NULL && op->state == RF_SIM_OP_NOT_APPLIED) {
-        rf_sim_violation(sim, "key %u: a write refused as not applied (%s, node %u, began at "
-                              "%llu us) is stored",
+        rf_sim_violation(sim,
+                         "key %u: a write refused as not applied (%s, node %u, began at "
+                         "%llu us) is stored",
                          op->key, rf_rc_code(op->rc), op->node, (unsigned long long)op->start_us);
     }
 }
@@ -177,7 +178,8 @@ uint64_t rf_sim_start_op(struct rf_sim *sim, uint32_t client, uint32_t node,
     op->node = node;
     op->start_us = sim->now_us;
     op->floor = sim->floors[key];
-    op->ttl_s = kind == RF_CLIENT_PUT && rf_sim_chance(sim, 150000) ? 1 + rf_sim_random(sim, 20) : 0;
+    op->ttl_s =
+        kind == RF_CLIENT_PUT && rf_sim_chance(sim, 150000) ? 1 + rf_sim_random(sim, 20) : 0;
     memcpy(blob->data, name.data, name.size);
     if (size != 0) {
         fill_value(sim, number, key, blob->data + name.size, size);
@@ -218,9 +220,9 @@ void rf_sim_client_run(struct rf_sim *sim, uint32_t client)
     enum rf_client_kind kind = dice < 40   ? RF_CLIENT_PUT
                                : dice < 50 ? RF_CLIENT_DELETE
                                            : RF_CLIENT_GET;
-    bool strong = dice < 85 && sim->options.scenario != RF_SIM_HINTS;
-    sim->clients[client].op = rf_sim_start_op(
-        sim, client, node, kind, (uint32_t)rf_sim_random(sim, sim->n_keys), strong);
+    bool                strong = dice < 85 && sim->options.scenario != RF_SIM_HINTS;
+    sim->clients[client].op =
+        rf_sim_start_op(sim, client, node, kind, (uint32_t)rf_sim_random(sim, sim->n_keys), strong);
 }
 
 /* ---- Replies ------------------------------------------------------------------------------ */
@@ -233,8 +235,9 @@ static void check_written(struct rf_sim *sim, struct rf_sim_op *op, const struct
     }
     op->state = RF_SIM_OP_ACKED;
     if (rf_row_compare(&reply->row, &op->floor) <= 0) {
-        rf_sim_violation(sim, "key %u: a write was acknowledged with version %llx, not above %llx "
-                              "that was known before it began (D7)",
+        rf_sim_violation(sim,
+                         "key %u: a write was acknowledged with version %llx, not above %llx "
+                         "that was known before it began (D7)",
                          op->key, (unsigned long long)reply->row.version.hlc,
                          (unsigned long long)op->floor.version.hlc);
     }
@@ -259,8 +262,9 @@ static void check_read(struct rf_sim *sim, struct rf_sim_op *op, const struct rf
                           .flags = reply->row.flags & RF_ROW_TOMBSTONE};
     sim->result.reads_checked++;
     if (rf_row_compare(&told, &op->floor) < 0) {
-        rf_sim_violation(sim, "key %u: a strong read through node %u returned version %llx, older "
-                              "than %llx that was known before it began (S105)",
+        rf_sim_violation(sim,
+                         "key %u: a strong read through node %u returned version %llx, older "
+                         "than %llx that was known before it began (S105)",
                          op->key, op->node, (unsigned long long)told.version.hlc,
                          (unsigned long long)op->floor.version.hlc);
     }

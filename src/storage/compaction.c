@@ -67,9 +67,9 @@ static bool ask_strategy(struct rf_store_table *table, const struct rf_part *par
                          struct rf_compaction *compaction)
 {
     const struct rf_table_policy *policy = &table->policy;
-    uint32_t       n = part->n_files < RF_FILES_MAX ? part->n_files : RF_FILES_MAX;
-    struct rf_run *runs = RF_NEW_ARRAY(struct rf_run, n);
-    struct rf_plan plan = {.size = sizeof(plan)};
+    uint32_t                      n = part->n_files < RF_FILES_MAX ? part->n_files : RF_FILES_MAX;
+    struct rf_run                *runs = RF_NEW_ARRAY(struct rf_run, n);
+    struct rf_plan                plan = {.size = sizeof(plan)};
     if (runs == NULL) {
         return false;
     }

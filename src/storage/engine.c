@@ -164,8 +164,7 @@ static struct rf_result keep_name(struct rf_engine *engine, const char *name, bo
 {
     if (engine->n_old_segments == engine->cap_old_segments) {
         uint32_t cap = engine->cap_old_segments == 0 ? 16 : engine->cap_old_segments * 2;
-        struct rf_old_segment *grown =
-            rf_mem_realloc(engine->old_segments, sizeof(*grown) * cap);
+        struct rf_old_segment *grown = rf_mem_realloc(engine->old_segments, sizeof(*grown) * cap);
         if (grown == NULL) {
             return rf_result(RF_NO_MEMORY);
         }
@@ -211,12 +210,13 @@ static void replay_segment(void *argument, const char *name)
  * (S31). The log goes on with the records that are fine. */
 static struct rf_result quarantine_all(struct rf_engine *engine)
 {
-    rf_log(RF_LOG_ERROR, "wal_damaged",
-           "segments=%llu text=\"the write-ahead log has lost acknowledged writes; this replica does "
-           "not answer for what it may have lost until it is repaired from its peers. Check the disk; "
-           "the damaged segments stay in the directory wal as *.damaged, and can be deleted when the "
-           "replica is repaired\"",
-           (unsigned long long)engine->recovery.damaged_segments);
+    rf_log(
+        RF_LOG_ERROR, "wal_damaged",
+        "segments=%llu text=\"the write-ahead log has lost acknowledged writes; this replica does "
+        "not answer for what it may have lost until it is repaired from its peers. Check the disk; "
+        "the damaged segments stay in the directory wal as *.damaged, and can be deleted when the "
+        "replica is repaired\"",
+        (unsigned long long)engine->recovery.damaged_segments);
     for (uint32_t p = 0; p < engine->identity.n_partitions; p++) {
         RF_TRY(rf_partition_quarantine(engine, p));
     }

@@ -37,8 +37,8 @@ struct rf_engine_error {
  * Returns RF_OK; RF_CONFLICT (another process holds the directory); RF_WRONG_VERSION; RF_CORRUPT;
  * RF_IO_ERROR; RF_NO_MEMORY. Thread: the starting one. Blocks: yes. */
 RF_CHECKED struct rf_result rf_engine_open(const struct rf_engine_config *config,
-                                           struct rf_engine **ret_engine,
-                                           struct rf_engine_error *ret_error);
+                                           struct rf_engine             **ret_engine,
+                                           struct rf_engine_error        *ret_error);
 /* Closes. No store may have a group or an operation under way. */
 void rf_engine_close(struct rf_engine *engine);
 
@@ -55,7 +55,7 @@ bool rf_engine_cluster_unsure(const struct rf_engine *engine);
  * RF_OK, RF_CONFLICT (the directory belongs to another one), RF_IO_ERROR, RF_DISK_RESERVE. Thread:
  * one and the same. Blocks: yes, once in a directory's life. */
 RF_CHECKED struct rf_result rf_engine_keep_cluster(struct rf_engine *engine, uint64_t cluster);
-uint32_t rf_engine_n_partitions(const struct rf_engine *engine);
+uint32_t                    rf_engine_n_partitions(const struct rf_engine *engine);
 /* The shard that owns a token's partition. Thread: any. */
 uint32_t rf_engine_shard_of(const struct rf_engine *engine, uint64_t token);
 
@@ -63,7 +63,7 @@ uint32_t rf_engine_shard_of(const struct rf_engine *engine, uint64_t token);
 uint32_t rf_engine_op_shard(const struct rf_engine *engine, const struct rf_store_op *op);
 
 /* Makes a table known to every store; before the stores are used. */
-RF_CHECKED struct rf_result rf_engine_add_table(struct rf_engine            *engine,
+RF_CHECKED struct rf_result rf_engine_add_table(struct rf_engine             *engine,
                                                 const struct rf_table_policy *policy);
 
 struct rf_store *rf_engine_store(struct rf_engine *engine, uint32_t shard);
@@ -134,7 +134,7 @@ struct rf_store_stats {
     uint64_t quarantined_partitions;         /* gauge */
     uint64_t wal_groups, wal_bytes, wal_records;
     uint64_t memtable_bytes, memtable_rows; /* gauges */
-    uint64_t disk_full; /* gauge, 1: new values are refused */
+    uint64_t disk_full;                     /* gauge, 1: new values are refused */
     uint64_t read_only; /* gauge, 1: the log failed; nothing is acknowledged any more */
 };
 /* Walks all files: once a second, not per request. Thread: owner. Blocks: no. */

@@ -16,8 +16,8 @@
 
 #define RF_STORE_MAGIC 0x53544f52u
 #define RF_PATH_SIZE 4096u
-#define RF_FILES_MAX 512u     /* a strategy sees the newest so many of a part */
-#define RF_GARBAGE_MAX 4096u  /* files that wait to be deleted; more wait for the next start */
+#define RF_FILES_MAX 512u    /* a strategy sees the newest so many of a part */
+#define RF_GARBAGE_MAX 4096u /* files that wait to be deleted; more wait for the next start */
 
 /* One SSTable of a part. */
 struct rf_data_file {
@@ -38,7 +38,7 @@ struct rf_part {
     bool                  want_flush;
     bool                  check_compaction; /* files changed since the strategy was asked */
     bool                  want_major;       /* merge all files into one */
-    bool                  damaged; /* a file could not be opened: it cannot say (D10) */
+    bool                  damaged;          /* a file could not be opened: it cannot say (D10) */
 };
 
 /* A table's data in one store. */
@@ -84,20 +84,20 @@ struct rf_store {
     struct rf_store_stats  stats;
     struct rf_sst_block    blocks[2]; /* for look-ups: the best so far, and the one being read */
     /* Background. */
-    uint64_t            wall_ms;
-    uint64_t            retry_at_ms; /* after a failed job */
-    size_t              memory;      /* bytes of all memtables */
-    bool                disk_full;   /* new values are refused */
-    bool                log_waits;   /* the group on its way found no space and is tried again */
-    uint64_t            space_at_ms; /* when to look at the free space again */
-    bool                flush_due;   /* some part wants a flush */
-    bool                compaction_due; /* some part must be looked at */
-    bool                flushing, compacting, trimming; /* a job of this kind is under way */
-    bool                trim_due;
-    bool                trim_old; /* the segments of earlier runs can go */
-    bool                trim_failed;
-    struct rf_garbage  *garbage;
-    uint32_t            n_garbage, cap_garbage;
+    uint64_t           wall_ms;
+    uint64_t           retry_at_ms;    /* after a failed job */
+    size_t             memory;         /* bytes of all memtables */
+    bool               disk_full;      /* new values are refused */
+    bool               log_waits;      /* the group on its way found no space and is tried again */
+    uint64_t           space_at_ms;    /* when to look at the free space again */
+    bool               flush_due;      /* some part wants a flush */
+    bool               compaction_due; /* some part must be looked at */
+    bool               flushing, compacting, trimming; /* a job of this kind is under way */
+    bool               trim_due;
+    bool               trim_old; /* the segments of earlier runs can go */
+    bool               trim_failed;
+    struct rf_garbage *garbage;
+    uint32_t           n_garbage, cap_garbage;
 };
 
 struct rf_old_segment {
@@ -130,7 +130,7 @@ RF_CHECKED struct rf_result rf_store_merge_row(struct rf_store *store, uint64_t 
                                                uint64_t token, const struct rf_row *row);
 RF_CHECKED struct rf_result rf_store_init(struct rf_store *store, struct rf_engine *engine,
                                           uint32_t shard);
-void rf_store_fini(struct rf_store *store);
+void                        rf_store_fini(struct rf_store *store);
 /* The answer waits until the sequence is durable. RF_PENDING, or RF_OK when it is already (or there
  * is no memory or no working log to wait for: then the answer is a failure, and nothing is lost). */
 RF_CHECKED struct rf_result rf_store_wait_durable(struct rf_store *store, uint64_t seq,

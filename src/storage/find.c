@@ -27,7 +27,8 @@ static void take_memtable(struct search *search, const struct rf_memtable *memta
     if (memtable == NULL || !rf_memtable_get(memtable, token, key, &row, &seq)) {
         return;
     }
-    if (!rf_row_exists(&search->best) || rf_table_resolve(search->policy, &row, &search->best) > 0) {
+    if (!rf_row_exists(&search->best) ||
+        rf_table_resolve(search->policy, &row, &search->best) > 0) {
         search->best = row;
         search->seq = seq;
     }
@@ -51,7 +52,8 @@ static void take_file(struct rf_store *store, struct search *search, struct rf_d
         search->damaged_hlc = max_hlc > search->damaged_hlc ? max_hlc : search->damaged_hlc;
         return;
     }
-    if (!rf_row_exists(&search->best) || rf_table_resolve(search->policy, &row, &search->best) > 0) {
+    if (!rf_row_exists(&search->best) ||
+        rf_table_resolve(search->policy, &row, &search->best) > 0) {
         struct rf_sst_block spare = store->blocks[0];
         store->blocks[0] = store->blocks[1];
         store->blocks[1] = spare;
@@ -64,7 +66,7 @@ enum rf_find rf_store_find(struct rf_store *store, struct rf_store_table *table,
                            struct rf_slice key, const struct rf_row *floor, struct rf_row *ret_row,
                            uint64_t *ret_seq)
 {
-    uint32_t        partition = rf_partition_of(store->engine, token);
+    uint32_t partition = rf_partition_of(store->engine, token);
     rf_assert(partition % store->engine->config.n_shards == store->shard);
     rf_assert(key.size >= 1);
     struct rf_part *part = &table->parts[partition];

@@ -73,7 +73,7 @@ static struct rf_job *begin_flush_of(struct rf_store *store, struct rf_store_tab
     struct rf_part *part = &table->parts[partition];
     rf_assert(!store->flushing);
     rf_assert(!store->engine->partitions[partition].busy);
-    struct rf_job  *job = new_part_job(store, RF_JOB_FLUSH, table, partition, 0);
+    struct rf_job *job = new_part_job(store, RF_JOB_FLUSH, table, partition, 0);
     if (job == NULL) {
         return NULL;
     }
@@ -198,8 +198,7 @@ static void add_garbage(struct rf_store *store, uint32_t partition, uint64_t fil
     if (store->n_garbage == store->cap_garbage) {
         uint32_t           cap = store->cap_garbage == 0 ? 64 : store->cap_garbage * 2;
         struct rf_garbage *grown =
-            cap > RF_GARBAGE_MAX ? NULL
-                                 : rf_mem_realloc(store->garbage, sizeof(*grown) * cap);
+            cap > RF_GARBAGE_MAX ? NULL : rf_mem_realloc(store->garbage, sizeof(*grown) * cap);
         if (grown == NULL) {
             return; /* the next start deletes it */
         }
@@ -362,7 +361,8 @@ struct rf_result rf_store_job_end(struct rf_store *store, struct rf_job *job)
     store->trimming = store->trimming && job->kind != RF_JOB_TRIM;
     store->stats.failed_jobs += finished && !done;
     if (finished && !done) {
-        rf_log(RF_LOG_ERROR, "job_failed", "shard=%u kind=%s partition=%u text=\"%s\"", store->shard,
+        rf_log(RF_LOG_ERROR, "job_failed", "shard=%u kind=%s partition=%u text=\"%s\"",
+               store->shard,
                job->kind == RF_JOB_FLUSH     ? "flush"
                : job->kind == RF_JOB_COMPACT ? "compaction"
                                              : "deletion",

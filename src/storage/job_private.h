@@ -24,28 +24,28 @@ struct rf_trim {
 struct rf_job {
     enum rf_job_kind  kind;
     enum rf_job_phase phase;
-    struct rf_store  *store;  /* not touched by steps, except for what never changes */
+    struct rf_store  *store; /* not touched by steps, except for what never changes */
     struct rf_engine *engine;
     struct rf_result  result; /* why it failed */
     /* Flush and compaction. */
-    struct rf_part         *part;
-    uint32_t                partition;
-    struct rf_table_policy  policy; /* a copy: tables move */
-    struct rf_data_file   **inputs; /* compaction; busy until the end */
-    uint32_t                n_inputs;
-    uint32_t                output_level;
-    uint64_t                output_max_bytes;
-    uint64_t                wall_ms;
-    bool                    may_drop; /* the node's hints: dead rows go when no other file has more */
-    struct rf_merge         merge;
-    struct rf_sst_writer   *writer;
-    uint64_t                writing; /* number of its file */
-    struct rf_data_file   **outputs; /* n_inputs + 1 at most */
-    uint32_t                n_outputs;
-    bool                    commit_tried; /* whether its files are on record is open */
-    bool                    no_space; /* the disk's reserve is reached, as the job saw it */
-    uint64_t                rows, dropped, expired, in_bytes, out_bytes;
-    struct rf_trim          trim;
+    struct rf_part        *part;
+    uint32_t               partition;
+    struct rf_table_policy policy; /* a copy: tables move */
+    struct rf_data_file  **inputs; /* compaction; busy until the end */
+    uint32_t               n_inputs;
+    uint32_t               output_level;
+    uint64_t               output_max_bytes;
+    uint64_t               wall_ms;
+    bool                  may_drop; /* the node's hints: dead rows go when no other file has more */
+    struct rf_merge       merge;
+    struct rf_sst_writer *writer;
+    uint64_t              writing; /* number of its file */
+    struct rf_data_file **outputs; /* n_inputs + 1 at most */
+    uint32_t              n_outputs;
+    bool                  commit_tried; /* whether its files are on record is open */
+    bool                  no_space;     /* the disk's reserve is reached, as the job saw it */
+    uint64_t              rows, dropped, expired, in_bytes, out_bytes;
+    struct rf_trim        trim;
 };
 
 #endif

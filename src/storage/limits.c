@@ -55,8 +55,8 @@ void rf_store_check_limits(struct rf_store *store, struct rf_store_table *table)
     if (store->flush_due) {
         return; /* the last answer to a limit is still being worked on */
     }
-    uint64_t log = rf_wal_live_bytes(store->wal) +
-                   atomic_load(&store->engine->old_bytes) / config->n_shards;
+    uint64_t log =
+        rf_wal_live_bytes(store->wal) + atomic_load(&store->engine->old_bytes) / config->n_shards;
     if (table->active_bytes > share_of(store, config->memtable_max)) {
         want_flush(store, table);
     } else if (store->memory > share_of(store, config->memtable_total_max)) {

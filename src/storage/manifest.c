@@ -11,8 +11,8 @@
 void rf_manifest_init(struct rf_manifest *manifest, const char *dir, uint32_t partition)
 {
     rf_assert(strlen(dir) < sizeof(manifest->dir));
-    *manifest = (struct rf_manifest){
-        .partition = partition, .next_file = (uint64_t)partition << 48 | FIRST_FILE};
+    *manifest = (struct rf_manifest){.partition = partition,
+                                     .next_file = (uint64_t)partition << 48 | FIRST_FILE};
     snprintf(manifest->dir, sizeof(manifest->dir), "%s", dir);
 }
 
@@ -147,10 +147,10 @@ static struct rf_result read_whole(struct rf_fs fs, const char *path, struct rf_
     if (rf_ok(result)) { /* what a killed process left in the page cache must not vanish later */
         result = fs.ops->sync(fs.context, file);
     }
-    uint8_t         *to = rf_ok(result) ? rf_buf_reserve(buf, size) : NULL;
+    uint8_t *to = rf_ok(result) ? rf_buf_reserve(buf, size) : NULL;
     if (rf_ok(result)) {
-        result = to == NULL ? rf_result(RF_NO_MEMORY)
-                            : fs.ops->pread(fs.context, file, to, size, 0);
+        result =
+            to == NULL ? rf_result(RF_NO_MEMORY) : fs.ops->pread(fs.context, file, to, size, 0);
     }
     fs.ops->close(fs.context, file);
     buf->size = rf_ok(result) ? size : 0;
@@ -197,9 +197,9 @@ static struct rf_result write_snapshot(struct rf_fs fs, struct rf_manifest *mani
                                        const struct rf_edit *edits, uint32_t n_edits,
                                        struct rf_buf *buf)
 {
-    char            path[RF_MANIFEST_PATH];
-    char            final_path[RF_MANIFEST_PATH];
-    uint32_t        n = manifest->n_files + n_edits + 1;
+    char     path[RF_MANIFEST_PATH];
+    char     final_path[RF_MANIFEST_PATH];
+    uint32_t n = manifest->n_files + n_edits + 1;
     rf_assert(n <= RF_MANIFEST_EDITS_MAX);
     struct rf_edit *all = RF_NEW_ARRAY(struct rf_edit, n);
     if (all == NULL) {
@@ -273,8 +273,7 @@ struct rf_result rf_manifest_commit(struct rf_fs fs, struct rf_manifest *manifes
         rf_assert(edits[i].kind != RF_EDIT_REMOVE || rf_manifest_holds(manifest, edits[i].file));
     }
     RF_TRY(reserve(manifest, n_edits));
-    bool             grow = manifest->exists && !manifest->must_switch &&
-                manifest->n_records < RECORDS_MAX;
+    bool grow = manifest->exists && !manifest->must_switch && manifest->n_records < RECORDS_MAX;
     struct rf_result result = grow ? append_record(fs, manifest, edits, n_edits, &buf)
                                    : write_snapshot(fs, manifest, edits, n_edits, &buf);
     rf_buf_fini(&buf);

@@ -32,7 +32,7 @@ struct rf_merge {
 /* @param max_sources how many will be added. @param policy borrowed. RF_OK, RF_NO_MEMORY. */
 RF_CHECKED struct rf_result rf_merge_init(struct rf_merge *merge, uint32_t max_sources,
                                           const struct rf_table_policy *policy);
-void rf_merge_fini(struct rf_merge *merge);
+void                        rf_merge_fini(struct rf_merge *merge);
 /* Adds a source from its first row with (token, key) >= the given. As rf_sst_seek. */
 RF_CHECKED struct rf_result rf_merge_add_sst(struct rf_merge *merge, const struct rf_sst *sst,
                                              uint64_t token, struct rf_slice key);

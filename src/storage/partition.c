@@ -185,7 +185,7 @@ static struct rf_result adopt_file(struct rf_engine *engine, uint32_t partition,
                                       .file = number,
                                       .table = info->table,
                                       .size = info->file_size};
-    bool fits = info->partition == partition;
+    bool                      fits = info->partition == partition;
     rf_sst_close(sst);
     if (fits) {
         RF_TRY(rf_manifest_commit(engine->config.fs, &self->manifest, &edit, 1));

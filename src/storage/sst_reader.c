@@ -131,9 +131,8 @@ bool rf_sst_may_hold(const struct rf_sst *sst, uint64_t token, struct rf_slice k
 {
     rf_assert(sst->magic == SST_MAGIC);
     return token >= sst->info.first_token && token <= sst->info.last_token &&
-           rf_bloom_may_hold(sst->bloom, sst->bloom.size == 0
-                                             ? 0
-                                             : rf_hash64(key, sst->info.bloom_seed));
+           rf_bloom_may_hold(sst->bloom,
+                             sst->bloom.size == 0 ? 0 : rf_hash64(key, sst->info.bloom_seed));
 }
 
 /* ---- Blocks ------------------------------------------------------------------------------- */
@@ -241,8 +240,7 @@ static struct rf_result find_row(const struct rf_sst_block *block, uint64_t toke
         uint64_t      row_token = 0;
         struct rf_row row;
         RF_TRY(row_at(block, middle, &row_token, &row));
-        bool before =
-            row_token != token ? row_token < token : rf_slice_cmp(row.key, key) < 0;
+        bool before = row_token != token ? row_token < token : rf_slice_cmp(row.key, key) < 0;
         if (before) {
             low = middle + 1;
         } else {

@@ -16,9 +16,9 @@ struct rf_sst;
  * RF_OK, RF_CORRUPT, RF_WRONG_VERSION, RF_NO_MEMORY, or as rf_fs. */
 RF_CHECKED struct rf_result rf_sst_open(struct rf_fs fs, const char *path, uint64_t file,
                                         struct rf_sst **ret_sst);
-void                      rf_sst_close(struct rf_sst *sst); /* NULL is allowed */
-const struct rf_sst_info *rf_sst_info(const struct rf_sst *sst);
-size_t                    rf_sst_memory(const struct rf_sst *sst); /* bytes of index and filter */
+void                        rf_sst_close(struct rf_sst *sst); /* NULL is allowed */
+const struct rf_sst_info   *rf_sst_info(const struct rf_sst *sst);
+size_t                      rf_sst_memory(const struct rf_sst *sst); /* bytes of index and filter */
 
 /* False: the table certainly has no row of that key (S69). Does not read. */
 bool rf_sst_may_hold(const struct rf_sst *sst, uint64_t token, struct rf_slice key);
@@ -36,8 +36,7 @@ void rf_sst_block_fini(struct rf_sst_block *block);
 
 /* The key's row. ret_row borrows `block`. RF_OK, RF_NOT_FOUND, RF_CORRUPT, RF_NO_MEMORY, rf_fs. */
 RF_CHECKED struct rf_result rf_sst_get(const struct rf_sst *sst, struct rf_sst_block *block,
-                                       uint64_t token, struct rf_slice key,
-                                       struct rf_row *ret_row);
+                                       uint64_t token, struct rf_slice key, struct rf_row *ret_row);
 
 /* Walks the rows in (token, key) order. */
 struct rf_sst_iter {

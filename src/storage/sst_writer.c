@@ -8,8 +8,8 @@
 #include "format/codec.h"
 #include "storage/bloom.h"
 
-#define BLOCK_TARGET 4096u         /* raw bytes after which a block ends */
-#define WRITE_SIZE (256u * 1024)   /* bytes per call */
+#define BLOCK_TARGET 4096u       /* raw bytes after which a block ends */
+#define WRITE_SIZE (256u * 1024) /* bytes per call */
 
 struct rf_sst_writer {
     struct rf_fs          fs;
@@ -21,7 +21,7 @@ struct rf_sst_writer {
     struct rf_buf         block;   /* rows of the open block */
     struct rf_buf         offsets; /* their places in it, u32 each */
     struct rf_buf         index;
-    struct rf_buf         hashes; /* u64 per key, for the filter */
+    struct rf_buf         hashes;      /* u64 per key, for the filter */
     uint64_t              block_first; /* token */
     uint64_t              last_token;
     uint64_t              before_token; /* last token of the block before */
@@ -91,8 +91,7 @@ static struct rf_result put_block(struct rf_sst_writer *writer, enum rf_sst_kind
     if (block == NULL || raw.size > UINT32_MAX) {
         return rf_result(RF_NO_MEMORY);
     }
-    uint32_t packed =
-        kind == RF_SST_DATA ? compress(writer, raw, block + RF_SST_BLOCK_HEADER) : 0;
+    uint32_t packed = kind == RF_SST_DATA ? compress(writer, raw, block + RF_SST_BLOCK_HEADER) : 0;
     if (packed == 0) {
         memcpy(block + RF_SST_BLOCK_HEADER, raw.data, raw.size);
     }
@@ -163,8 +162,9 @@ struct rf_result rf_sst_writer_add(struct rf_sst_writer *writer, uint64_t token,
     rf_assert(writer->info.rows == 0 || token >= writer->last_token);
     rf_assert(row->key.size >= 1);
     rf_assert(rf_row_exists(row));
-    bool full = writer->block.size >= BLOCK_TARGET ||
-                (writer->block.size != 0 && writer->block.size + rf_row_size(row) > 2 * BLOCK_TARGET);
+    bool full =
+        writer->block.size >= BLOCK_TARGET ||
+        (writer->block.size != 0 && writer->block.size + rf_row_size(row) > 2 * BLOCK_TARGET);
     if (full) {
         RF_TRY(end_block(writer));
     }

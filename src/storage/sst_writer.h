@@ -25,8 +25,8 @@ RF_CHECKED struct rf_result rf_sst_writer_new(struct rf_fs fs, const char *path,
 /* Adds a row; (token, key) must be above that of the row before. */
 RF_CHECKED struct rf_result rf_sst_writer_add(struct rf_sst_writer *writer, uint64_t token,
                                               const struct rf_row *row);
-uint64_t rf_sst_writer_rows(const struct rf_sst_writer *writer);
-uint64_t rf_sst_writer_bytes(const struct rf_sst_writer *writer); /* so far */
+uint64_t                    rf_sst_writer_rows(const struct rf_sst_writer *writer);
+uint64_t                    rf_sst_writer_bytes(const struct rf_sst_writer *writer); /* so far */
 /* Writes index, filter and footer and syncs the file (not its name). At least one row. */
 RF_CHECKED struct rf_result rf_sst_writer_finish(struct rf_sst_writer *writer,
                                                  struct rf_sst_info   *ret_info);

@@ -37,8 +37,7 @@ struct rf_store_table *rf_store_table_of(struct rf_store *store, uint64_t id)
     memmove(&store->tables[low + 1], &store->tables[low],
             sizeof(*store->tables) * (store->n_tables - low));
     store->n_tables++;
-    store->tables[low] =
-        (struct rf_store_table){.id = id, .policy = {.id = id}, .parts = parts};
+    store->tables[low] = (struct rf_store_table){.id = id, .policy = {.id = id}, .parts = parts};
     return &store->tables[low];
 }
 
@@ -152,7 +151,7 @@ static struct rf_result put_row(struct rf_store *store, struct rf_store_table *t
 {
     struct rf_part *part = &table->parts[rf_partition_of(store->engine, token)];
     rf_assert(rf_row_exists(row));
-    size_t          before = part->active == NULL ? 0 : rf_memtable_bytes(part->active);
+    size_t before = part->active == NULL ? 0 : rf_memtable_bytes(part->active);
     if (part->active == NULL) {
         part->active = rf_memtable_new();
         if (part->active == NULL) {
@@ -251,8 +250,7 @@ static struct rf_result read(struct rf_store *store, struct rf_store_table *tabl
     struct rf_row found;
     uint64_t      seq = 0;
     store->stats.reads++;
-    enum rf_find find =
-        rf_store_find(store, table, op->token, op->row.key, NULL, &found, &seq);
+    enum rf_find find = rf_store_find(store, table, op->token, op->row.key, NULL, &found, &seq);
     if (find != RF_FIND_FOUND) {
         store->stats.cannot_say += find == RF_FIND_CANNOT_SAY;
         done->status = find == RF_FIND_ABSENT ? RF_STORE_ABSENT : RF_STORE_CANNOT_SAY;
@@ -387,8 +385,8 @@ struct rf_store_stats rf_store_stats(const struct rf_store *store)
     stats.wal_groups = wal.groups;
     stats.wal_bytes = wal.bytes;
     stats.wal_records = wal.records;
-    stats.wal_live_bytes = rf_wal_live_bytes(store->wal) +
-                           (store->shard == 0 ? atomic_load(&engine->old_bytes) : 0);
+    stats.wal_live_bytes =
+        rf_wal_live_bytes(store->wal) + (store->shard == 0 ? atomic_load(&engine->old_bytes) : 0);
     for (uint32_t p = store->shard; p < engine->identity.n_partitions;
          p += engine->config.n_shards) {
         stats.quarantined_partitions += engine->partitions[p].quarantined;

@@ -21,8 +21,8 @@ static void check_plugin_agrees(const struct rf_table_policy *policy, const stru
     struct rf_item items[2] = {item_of(a), item_of(b)};
     uint32_t       survivors[2] = {0, 0};
     uint32_t       n = 0;
-    int32_t rc = policy->conflict->merge(policy->host, policy->conflict_options, items,
-                                         sizeof(items[0]), 2, survivors, &n);
+    int32_t        rc = policy->conflict->merge(policy->host, policy->conflict_options, items,
+                                                sizeof(items[0]), 2, survivors, &n);
     rf_assert(rc == RF_PLUGIN_OK);
     rf_assert(n == 1);
     rf_assert(order == 0 || survivors[0] == (order > 0 ? 0u : 1u));

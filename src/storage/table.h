@@ -6,10 +6,10 @@
 #include "ringfort/plugin.h"
 
 struct rf_table_policy {
-    uint64_t                      id;
-    const struct rf_host         *host; /* handed to plugins */
-    const struct rf_conflict_ops *conflict;
-    const void                   *conflict_options;
+    uint64_t                        id;
+    const struct rf_host           *host; /* handed to plugins */
+    const struct rf_conflict_ops   *conflict;
+    const void                     *conflict_options;
     const struct rf_compaction_ops *compaction; /* NULL: tables of users are not compacted */
     const void                     *compaction_options;
     uint32_t                        bloom_bits_per_key; /* 0: no filter */

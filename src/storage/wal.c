@@ -58,8 +58,8 @@ void rf_wal_segment_name(uint32_t shard, uint64_t segment, char ret_name[RF_WAL_
 
 bool rf_wal_segment_parse(const char *name, uint32_t *ret_shard, uint64_t *ret_segment)
 {
-    char     again[RF_WAL_NAME_SIZE];
-    char    *end = NULL;
+    char               again[RF_WAL_NAME_SIZE];
+    char              *end = NULL;
     unsigned long      shard = strtoul(name, &end, 10);
     unsigned long long segment = *end == '-' ? strtoull(end + 1, &end, 16) : 0;
     if (shard > 255 || segment == 0) {
@@ -301,7 +301,8 @@ uint64_t rf_wal_durable_seq(const struct rf_wal *wal)
 
 uint64_t rf_wal_writing_seq(const struct rf_wal *wal)
 {
-    return wal->writing_busy || wal->again ? wal->writing.first_seq + wal->writing.n - 1 : wal->durable_seq;
+    return wal->writing_busy || wal->again ? wal->writing.first_seq + wal->writing.n - 1
+                                           : wal->durable_seq;
 }
 
 uint64_t rf_wal_next_seq(const struct rf_wal *wal)
@@ -329,7 +330,8 @@ struct rf_wal_stats rf_wal_stats(const struct rf_wal *wal)
 /* Does a valid group of this segment after `offset` say that `seq` had been durable? Then what is
  * bad before it is damage, not a torn tail, and reading goes on there: at its offset. 0: there is
  * none. */
-static size_t later_group_covers(struct rf_slice bytes, uint64_t segment, size_t offset, uint64_t seq)
+static size_t later_group_covers(struct rf_slice bytes, uint64_t segment, size_t offset,
+                                 uint64_t seq)
 {
     for (size_t at = offset + RF_WAL_ALIGN; at + RF_WAL_GROUP_HEADER <= bytes.size;
          at += RF_WAL_ALIGN) {
@@ -404,7 +406,7 @@ struct rf_result rf_wal_read(struct rf_fs fs, const char *path, uint64_t segment
     if (rf_ok(result)) {
         result = fs.ops->sync(fs.context, file);
     }
-    uint8_t         *bytes = rf_ok(result) ? rf_mem_alloc(size + 1) : NULL;
+    uint8_t *bytes = rf_ok(result) ? rf_mem_alloc(size + 1) : NULL;
     if (rf_ok(result) && bytes == NULL) {
         result = rf_result(RF_NO_MEMORY);
     }

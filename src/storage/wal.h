@@ -19,7 +19,7 @@ struct rf_wal;
 RF_CHECKED struct rf_result rf_wal_new(struct rf_fs fs, const char *dir, uint32_t shard,
                                        uint64_t segment, uint64_t next_seq, uint64_t segment_max,
                                        struct rf_wal **ret_wal);
-void rf_wal_free(struct rf_wal *wal);
+void                        rf_wal_free(struct rf_wal *wal);
 
 /* Adds a record to the open group. Returns RF_OK with its sequence, RF_IO_ERROR after a failed
  * write, RF_LIMIT when the open group is full (32 MiB wait already), RF_NO_MEMORY. Thread: owner. */
@@ -35,7 +35,8 @@ void rf_wal_run(struct rf_wal *wal);
 RF_CHECKED struct rf_result rf_wal_end(struct rf_wal *wal);
 
 uint64_t rf_wal_durable_seq(const struct rf_wal *wal); /* everything up to it is on disk */
-uint64_t rf_wal_writing_seq(const struct rf_wal *wal); /* last of the group on its way, or durable */
+uint64_t rf_wal_writing_seq(
+    const struct rf_wal *wal); /* last of the group on its way, or durable */
 uint64_t rf_wal_next_seq(const struct rf_wal *wal);
 bool     rf_wal_waits_for_space(const struct rf_wal *wal);
 bool     rf_wal_broken(const struct rf_wal *wal);
@@ -67,18 +68,18 @@ bool rf_wal_segment_parse(const char *name, uint32_t *ret_shard, uint64_t *ret_s
  * before, between and after were given to `each` all the same. The file is synced, so
  * that nothing that is served from it can vanish. */
 struct rf_wal_info {
-    uint64_t size;          /* bytes of the file */
-    uint64_t first_seq;     /* of the first valid group; 0: none */
-    uint64_t last_seq;      /* of the last valid group; 0: none */
-    uint64_t durable_seq;   /* highest durable mark seen */
-    uint64_t torn_at;       /* offset of a torn tail; 0: none */
-    uint64_t damages;       /* places where durable groups are bad */
-    uint64_t damaged_at;    /* offset of the first of them */
+    uint64_t size;        /* bytes of the file */
+    uint64_t first_seq;   /* of the first valid group; 0: none */
+    uint64_t last_seq;    /* of the last valid group; 0: none */
+    uint64_t durable_seq; /* highest durable mark seen */
+    uint64_t torn_at;     /* offset of a torn tail; 0: none */
+    uint64_t damages;     /* places where durable groups are bad */
+    uint64_t damaged_at;  /* offset of the first of them */
 };
 RF_CHECKED struct rf_result rf_wal_read(struct rf_fs fs, const char *path, uint64_t segment,
-                                        void (*each)(void *argument,
+                                        void (*each)(void                       *argument,
                                                      const struct rf_wal_record *record,
-                                                     uint64_t seq),
+                                                     uint64_t                    seq),
                                         void *argument, struct rf_wal_info *ret_info);
 
 #endif

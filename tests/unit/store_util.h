@@ -45,9 +45,8 @@ static inline uint64_t token_of(const char *key)
 
 static inline struct rf_row row_of(const char *key, uint64_t hlc, const char *value)
 {
-    return (struct rf_row){.version = {hlc, 1},
-                           .key = rf_slice_str(key),
-                           .value = rf_slice_str(value)};
+    return (struct rf_row){
+        .version = {hlc, 1}, .key = rf_slice_str(key), .value = rf_slice_str(value)};
 }
 
 /* Starts an apply; the row is copied. */

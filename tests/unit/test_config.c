@@ -126,14 +126,13 @@ static void rows_are_sound(void **state)
 static void all_problems_at_once(void **state)
 {
     (void)state;
-    assert_int_equal(RF_CONFIG_INVALID,
-                     load("version: 2\n"
-                          "node: {name: \"-x\", rak: r1}\n"
-                          "cluster: {name: c, seeds: [nonsense], vnodes: many}\n"
-                          "listen: {peer: \"127.0.0.1:99999\"}\n"
-                          "limits: {max_value: 8}\n"
-                          "storage: 7\n"
-                          "log: {level: loud}\n"));
+    assert_int_equal(RF_CONFIG_INVALID, load("version: 2\n"
+                                             "node: {name: \"-x\", rak: r1}\n"
+                                             "cluster: {name: c, seeds: [nonsense], vnodes: many}\n"
+                                             "listen: {peer: \"127.0.0.1:99999\"}\n"
+                                             "limits: {max_value: 8}\n"
+                                             "storage: 7\n"
+                                             "log: {level: loud}\n"));
     assert_problem(":1:10: error: version: 2 is above the allowed 1");
     assert_problem(":2:14: error: node.name: expected a name");
     assert_problem("unknown key 'node.rak'; did you mean 'rack'?");
@@ -242,15 +241,17 @@ static void tables(void **state)
     assert_int_equal(INT64_C(864000000), config.tombstone_grace_ms);
     assert_int_equal(0, config.row_cache_bytes);
     assert_int_equal(0, config.ttl_ms);
-    assert_int_equal(RF_OK, load_table("version: 1\ntable: t\nrow_cache: off\nttl: none\n"
-                                       "replication: {write_quorum: 1, read_quorum: 1, weak: true}\n",
-                                       &config));
+    assert_int_equal(RF_OK,
+                     load_table("version: 1\ntable: t\nrow_cache: off\nttl: none\n"
+                                "replication: {write_quorum: 1, read_quorum: 1, weak: true}\n",
+                                &config));
     assert_true(config.weak);
     table_refused("version: 1\ntable: t\nreplication: {write_quorum: 1, read_quorum: 2}\n",
                   "write `weak: true`");
     table_refused("version: 1\ntable: t\nreplication: {n: 2, write_quorum: 3}\n",
                   "a quorum above n = 2 can never be met");
-    table_refused("version: 1\ntable: t\nttl: 10d\nmax_ttl: 1d\n", ":3:6: error: ttl: above max_ttl");
+    table_refused("version: 1\ntable: t\nttl: 10d\nmax_ttl: 1d\n",
+                  ":3:6: error: ttl: above max_ttl");
     table_refused("version: 1\ntable: ../t\n", "table: expected a name");
     table_refused("version: 1\ntable: t\nreplication: {sloppy: yes}\n", "expected true or false");
     table_refused("version: 1\n", "the key 'table' is missing");
@@ -263,7 +264,7 @@ static void tables(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(defaults), TEST(rows_are_sound), TEST(all_problems_at_once),
+        TEST(defaults), TEST(rows_are_sound),          TEST(all_problems_at_once),
         TEST(values),   TEST(open_access_is_explicit), TEST(tables),
     };
     return cmocka_run_group_tests_name("config", tests, NULL, NULL);

@@ -175,9 +175,13 @@ static void did_you_mean(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(places),  TEST(excerpt_and_caret), TEST(refused_forms),
-        TEST(limits),  TEST(no_control_characters_in_problems),
-        TEST(missing_file), TEST(did_you_mean),
+        TEST(places),
+        TEST(excerpt_and_caret),
+        TEST(refused_forms),
+        TEST(limits),
+        TEST(no_control_characters_in_problems),
+        TEST(missing_file),
+        TEST(did_you_mean),
     };
     return cmocka_run_group_tests_name("config_tree", tests, NULL, NULL);
 }

@@ -90,13 +90,15 @@ static void limits_and_faults(void **state)
     struct rf_file  file, other;
     uint64_t        size = 0, free_bytes = 0, total = 0;
     unsigned        n = 0;
-    assert_rc(RF_NOT_FOUND, fs.ops->open(fs.context, "/d/f", RF_OPEN_WRITE | RF_OPEN_CREATE, &file));
+    assert_rc(RF_NOT_FOUND,
+              fs.ops->open(fs.context, "/d/f", RF_OPEN_WRITE | RF_OPEN_CREATE, &file));
     assert_rc(RF_NOT_FOUND, fs.ops->mkdir(fs.context, "/d/e"));
     assert_rc_ok(fs.ops->mkdir(fs.context, "/d"));
     assert_rc_ok(fs.ops->mkdir(fs.context, "/d"));
     file = make_file(fs, "/d/f");
     (void)make_file(fs, "/d/g");
-    assert_rc(RF_IO_ERROR, fs.ops->open(fs.context, "/d/f", RF_OPEN_WRITE | RF_OPEN_CREATE, &other));
+    assert_rc(RF_IO_ERROR,
+              fs.ops->open(fs.context, "/d/f", RF_OPEN_WRITE | RF_OPEN_CREATE, &other));
     assert_rc_ok(fs.ops->list(fs.context, "/d", count_name, &n));
     assert_int_equal(2, n);
     assert_rc_ok(fs.ops->open(fs.context, "/d/f", RF_OPEN_READ, &other));

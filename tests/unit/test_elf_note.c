@@ -23,8 +23,8 @@ static char                    why[256];
 
 static size_t add_note(size_t at, uint32_t type, const char *owner, const void *desc, size_t size)
 {
-    Elf64_Nhdr header = {.n_namesz = (Elf64_Word)strlen(owner) + 1, .n_descsz = (Elf64_Word)size,
-                         .n_type = type};
+    Elf64_Nhdr header = {
+        .n_namesz = (Elf64_Word)strlen(owner) + 1, .n_descsz = (Elf64_Word)size, .n_type = type};
     memcpy(image.notes + at, &header, sizeof(header));
     at += sizeof(header);
     strcpy((char *)image.notes + at, owner);
@@ -35,10 +35,13 @@ static size_t add_note(size_t at, uint32_t type, const char *owner, const void *
 
 static struct rf_plugin_note good_note(void)
 {
-    return (struct rf_plugin_note){.magic = RF_NOTE_MAGIC, .abi_major = RF_ABI_MAJOR,
-                                   .abi_minor = RF_ABI_MINOR, .kind = RF_KIND_CONFLICT,
+    return (struct rf_plugin_note){.magic = RF_NOTE_MAGIC,
+                                   .abi_major = RF_ABI_MAJOR,
+                                   .abi_minor = RF_ABI_MINOR,
+                                   .kind = RF_KIND_CONFLICT,
                                    .ops_size = sizeof(struct rf_conflict_ops),
-                                   .option_size = sizeof(struct rf_option), .name = "x",
+                                   .option_size = sizeof(struct rf_option),
+                                   .name = "x",
                                    .version = "1"};
 }
 
@@ -57,8 +60,8 @@ static void make_image(size_t notes_size)
     image.header.e_phentsize = sizeof(Elf64_Phdr);
     image.header.e_phnum = 2;
     image.program[0].p_type = PT_LOAD;
-    image.program[1] = (Elf64_Phdr){.p_type = PT_NOTE, .p_offset = offsetof(struct image, notes),
-                                    .p_filesz = notes_size};
+    image.program[1] = (Elf64_Phdr){
+        .p_type = PT_NOTE, .p_offset = offsetof(struct image, notes), .p_filesz = notes_size};
 }
 
 static int fresh(void **state)
@@ -195,21 +198,25 @@ static void options(void **state)
     struct rf_plugin_note note = good_note();
     struct rf_option      option[2] = {{.name = "a", .type = RF_OPTION_INT, .max = 9},
                                        {.name = "b", .type = RF_OPTION_BOOL, .offset = 8}};
-    size_t at = add_note(0, RF_NOTE_PLUGIN, RF_NOTE_OWNER, &note, sizeof(note));
-    size_t start = at = add_note(at, 1, "GNU", "abcd", 4);
-    image.program[1].p_filesz = add_note(at, RF_NOTE_OPTIONS, RF_NOTE_OWNER, option, sizeof(option));
+    size_t                at = add_note(0, RF_NOTE_PLUGIN, RF_NOTE_OWNER, &note, sizeof(note));
+    size_t                start = at = add_note(at, 1, "GNU", "abcd", 4);
+    image.program[1].p_filesz =
+        add_note(at, RF_NOTE_OPTIONS, RF_NOTE_OWNER, option, sizeof(option));
     assert_int_equal(RF_OK, read_notes());
     assert_int_equal(2, notes->n_options);
     assert_string_equal("b", notes->options[1].name);
     at = add_note(start, RF_NOTE_OPTIONS, RF_NOTE_OWNER, option, sizeof(option));
-    image.program[1].p_filesz = add_note(at, RF_NOTE_OPTIONS, RF_NOTE_OWNER, option, sizeof(option));
+    image.program[1].p_filesz =
+        add_note(at, RF_NOTE_OPTIONS, RF_NOTE_OWNER, option, sizeof(option));
     assert_refused("two option tables");
     option[0].type = 99;
-    image.program[1].p_filesz = add_note(start, RF_NOTE_OPTIONS, RF_NOTE_OWNER, option, sizeof(option));
+    image.program[1].p_filesz =
+        add_note(start, RF_NOTE_OPTIONS, RF_NOTE_OWNER, option, sizeof(option));
     assert_refused("unknown type or a bad offset");
     option[0].type = RF_OPTION_INT;
     option[0].offset = 4090;
-    image.program[1].p_filesz = add_note(start, RF_NOTE_OPTIONS, RF_NOTE_OWNER, option, sizeof(option));
+    image.program[1].p_filesz =
+        add_note(start, RF_NOTE_OPTIONS, RF_NOTE_OWNER, option, sizeof(option));
     assert_refused("bad offset");
     option[0].offset = 0;
     image.program[1].p_filesz = add_note(start, RF_NOTE_OPTIONS, RF_NOTE_OWNER, option, 10);
@@ -279,9 +286,8 @@ static void imports(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(good),    TEST(wrong_files), TEST(huge_numbers),
-        TEST(wrong_notes), TEST(options), TEST(cut_everywhere),
-        TEST(imports),
+        TEST(good),    TEST(wrong_files),    TEST(huge_numbers), TEST(wrong_notes),
+        TEST(options), TEST(cut_everywhere), TEST(imports),
     };
     return cmocka_run_group_tests_name("elf_note", tests, NULL, NULL);
 }

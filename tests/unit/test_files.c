@@ -98,8 +98,8 @@ static void limits_flush(void **state)
     for (unsigned i = 0; i < 4000 && refused == 0; i++) {
         char key[16];
         snprintf(key, sizeof(key), "m%u", i);
-        refused += put(store, key, 1, "no job runs, so memory is never given back") ==
-                   RF_STORE_FAILED;
+        refused +=
+            put(store, key, 1, "no job runs, so memory is never given back") == RF_STORE_FAILED;
     }
     assert_int_equal(1, refused);
     assert_in_range(rf_store_stats(store).memtable_bytes, 60000, 200000);
@@ -244,10 +244,10 @@ static void damaged_block(void **state)
         assert_int_equal(RF_STORE_STORED, put(store, key, 102, "newer than all of the file"));
         assert_value(store, key, "newer than all of the file");
     }
-    struct rf_store_op op = {.kind = RF_STORE_SCAN,
-                             .table = TEST_TABLE,
-                             .token_last = UINT64_MAX,
-                             .max_bytes = 1u << 30};
+    struct rf_store_op   op = {.kind = RF_STORE_SCAN,
+                               .table = TEST_TABLE,
+                               .token_last = UINT64_MAX,
+                               .max_bytes = 1u << 30};
     struct rf_store_done done;
     assert_rc_ok(rf_lsm_ops.submit(store, &op, &done));
     assert_int_equal(RF_STORE_CANNOT_SAY, done.status);
@@ -496,11 +496,11 @@ static int32_t wrong_pick(const struct rf_host *host, const void *options,
 
 static void wrong_plans(void **state)
 {
-    struct files_fixture                *files = *state;
+    struct files_fixture                 *files = *state;
     static const struct rf_compaction_ops ops = {.size = sizeof(ops), .pick = wrong_pick};
     for (unsigned kind = 0; kind < 4; kind++) {
-        struct rf_table_policy policy = {.id = TEST_TABLE, .compaction = &ops,
-                                         .compaction_options = &kind};
+        struct rf_table_policy policy = {
+            .id = TEST_TABLE, .compaction = &ops, .compaction_options = &kind};
         reopen(files);
         assert_rc_ok(rf_engine_add_table(files->base.engine, &policy));
         fill(files, 10, 100 + kind, "v");
@@ -516,7 +516,7 @@ static void wrong_plans(void **state)
  * many inputs as there are files. */
 static void plans_beyond_what_was_shown(void **state)
 {
-    struct files_fixture                *files = *state;
+    struct files_fixture                 *files = *state;
     static const struct rf_compaction_ops ops = {.size = sizeof(ops), .pick = wrong_pick};
     for (unsigned i = 0; i < 514; i++) {
         assert_int_equal(RF_STORE_STORED, put(store_of(files), "k", 100 + i, "v"));
@@ -524,8 +524,8 @@ static void plans_beyond_what_was_shown(void **state)
     }
     assert_int_equal(514, rf_store_stats(store_of(files)).files);
     for (unsigned kind = 0; kind <= 2; kind += 2) {
-        struct rf_table_policy policy = {.id = TEST_TABLE, .compaction = &ops,
-                                         .compaction_options = &kind};
+        struct rf_table_policy policy = {
+            .id = TEST_TABLE, .compaction = &ops, .compaction_options = &kind};
         reopen(files);
         assert_rc_ok(rf_engine_add_table(files->base.engine, &policy));
         put(store_of(files), "k", 1000 + kind, "v");
@@ -540,14 +540,22 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make_files, drop_files)
     const struct CMUnitTest tests[] = {
-        TEST(limits_flush),     TEST(log_limit),
-        TEST(files_left_out),   TEST(expiry_and_markers),
-        TEST(hints_go_away),    TEST(damaged_block),
-        TEST(damage_in_compaction), TEST(damaged_at_start),
-        TEST(damaged_tail_of_manifest), TEST(damaged_log),
-        TEST(missing_between_segments), TEST(full_disk),
-        TEST(log_waits_for_space), TEST(reserve),
-        TEST(wrong_plans), TEST(behind_damage),
+        TEST(limits_flush),
+        TEST(log_limit),
+        TEST(files_left_out),
+        TEST(expiry_and_markers),
+        TEST(hints_go_away),
+        TEST(damaged_block),
+        TEST(damage_in_compaction),
+        TEST(damaged_at_start),
+        TEST(damaged_tail_of_manifest),
+        TEST(damaged_log),
+        TEST(missing_between_segments),
+        TEST(full_disk),
+        TEST(log_waits_for_space),
+        TEST(reserve),
+        TEST(wrong_plans),
+        TEST(behind_damage),
         TEST(plans_beyond_what_was_shown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

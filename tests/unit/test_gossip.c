@@ -14,11 +14,14 @@
 struct cluster {
     struct rf_control *controls[NODES];
     struct rf_time     now;
-    struct { uint32_t to, from; struct rf_blob *frame; } queue[QUEUE_MAX];
-    uint32_t           first, n;
-    uint32_t           published[NODES];
-    uint64_t           state_hlc[NODES]; /* version of the last state that was stored */
-    struct rf_effect   list[RF_EFFECTS_MIN];
+    struct {
+        uint32_t        to, from;
+        struct rf_blob *frame;
+    } queue[QUEUE_MAX];
+    uint32_t         first, n;
+    uint32_t         published[NODES];
+    uint64_t         state_hlc[NODES]; /* version of the last state that was stored */
+    struct rf_effect list[RF_EFFECTS_MIN];
 };
 
 static const char *const addresses[NODES] = {"addr0", "addr1", "addr2"};
@@ -31,8 +34,11 @@ static uint64_t node_id(uint32_t index)
 static struct rf_control_config config_of(uint32_t index, uint64_t generation)
 {
     struct rf_control_config config = {
-        .self = {.node = node_id(index), .generation = generation, .version = 1,
-                 .state = RF_MEMBER_JOINING, .vnodes = 8},
+        .self = {.node = node_id(index),
+                 .generation = generation,
+                 .version = 1,
+                 .state = RF_MEMBER_JOINING,
+                 .vnodes = 8},
         .n_seeds = NODES,
         .gossip_interval_us = 1000000,
         .dead_after_us = 10000000,
@@ -233,8 +239,13 @@ static void lost_members_form_nothing(void **state)
 static void send_members(struct cluster *cluster, uint32_t first, uint32_t n, uint64_t told_n)
 {
     struct rf_buf    body = {0};
-    struct rf_member member = {.generation = 1, .version = 1, .state = RF_MEMBER_JOINING,
-                               .vnodes = 1, .peer_addr = "x", .client_addr = "x", .rack = "r"};
+    struct rf_member member = {.generation = 1,
+                               .version = 1,
+                               .state = RF_MEMBER_JOINING,
+                               .vnodes = 1,
+                               .peer_addr = "x",
+                               .client_addr = "x",
+                               .rack = "r"};
     rf_put_u64(&body, rf_control_cluster(cluster->controls[0]));
     rf_put_varint(&body, told_n);
     for (uint32_t i = first; i < first + n; i++) {
@@ -309,8 +320,8 @@ static void many_return_at_once(void **state)
     }
     struct rf_event syn = {
         .kind = RF_EV_MESSAGE,
-        .as.message = {.kind = RF_MSG_GOSSIP_SYN, .link = 1, .from = node_id(1),
-                       .body = rf_buf_slice(&body)}};
+        .as.message = {
+            .kind = RF_MSG_GOSSIP_SYN, .link = 1, .from = node_id(1), .body = rf_buf_slice(&body)}};
     uint32_t told = step_alone(cluster, &syn, &wake_us);
     for (uint32_t i = 0; i < 20 && wake_us <= cluster->now.mono_us; i++) {
         told += step_alone(cluster, &tick, &wake_us);
@@ -436,25 +447,26 @@ static void damaged_hints_end_the_walk(void **state)
     (void)hint_step(control, now, NULL);
     now.mono_us += 2000000;
     struct rf_store_op op = hint_step(control, now, NULL);
-    rf_row_encode(&row, &(struct rf_row){.version = {1, 1},
-                                         .expiry_ms = UINT64_MAX,
-                                         .key = rf_slice_str("short")});
+    rf_row_encode(
+        &row,
+        &(struct rf_row){.version = {1, 1}, .expiry_ms = UINT64_MAX, .key = rf_slice_str("short")});
     uint32_t scans = 0;
     for (; op.kind == RF_STORE_SCAN && scans < 10; scans++) {
-        struct rf_slice       bytes = scans % 2 == 0 ? rf_slice_str("damaged") : rf_buf_slice(&row);
-        struct rf_blob       *blob = rf_blob_copy(bytes);
-        bool                  first = op.token == 0;
-        struct rf_store_done  done = {.kind = RF_STORE_SCAN,
-                                      .status = first ? RF_STORE_FOUND : RF_STORE_ABSENT,
-                                      .tag = op.tag,
-                                      .token = 10,
-                                      .more = first};
+        struct rf_slice      bytes = scans % 2 == 0 ? rf_slice_str("damaged") : rf_buf_slice(&row);
+        struct rf_blob      *blob = rf_blob_copy(bytes);
+        bool                 first = op.token == 0;
+        struct rf_store_done done = {.kind = RF_STORE_SCAN,
+                                     .status = first ? RF_STORE_FOUND : RF_STORE_ABSENT,
+                                     .tag = op.tag,
+                                     .token = 10,
+                                     .more = first};
         assert_int_equal(first ? 0 : 11, op.token);
         done.row = (struct rf_row){.value = rf_slice(blob->data, blob->size), .blob = blob};
-        op = hint_step(control, now, first ? &done : &(struct rf_store_done){
-                                                         .kind = RF_STORE_SCAN,
-                                                         .status = RF_STORE_ABSENT,
-                                                         .tag = done.tag});
+        op = hint_step(control, now,
+                       first ? &done
+                             : &(struct rf_store_done){.kind = RF_STORE_SCAN,
+                                                       .status = RF_STORE_ABSENT,
+                                                       .tag = done.tag});
         rf_blob_drop(blob);
     }
     assert_int_equal(4, scans); /* two in each partition */
@@ -477,9 +489,9 @@ static void own_generation_is_ours(void **state)
     rf_member_encode(&body, &lie);
     rf_put_varint(&body, 0);
     rf_put_varint(&body, 0);
-    struct rf_event event = {.kind = RF_EV_MESSAGE,
-                             .as.message = {.kind = RF_MSG_GOSSIP_DELTA,
-                                            .body = rf_buf_slice(&body)}};
+    struct rf_event event = {
+        .kind = RF_EV_MESSAGE,
+        .as.message = {.kind = RF_MSG_GOSSIP_DELTA, .body = rf_buf_slice(&body)}};
     event.as.message.from = node_id(1);
     step(cluster, 0, &event);
     rf_buf_fini(&body);
@@ -492,14 +504,18 @@ static void damaged_bodies_do_nothing(void **state)
 {
     struct cluster  *cluster = *state;
     struct rf_buf    body = {0};
-    struct rf_member member = {.node = 1 << 20, .generation = 1, .version = 1,
-                               .state = RF_MEMBER_JOINING, .vnodes = 1, .name = "late"};
+    struct rf_member member = {.node = 1 << 20,
+                               .generation = 1,
+                               .version = 1,
+                               .state = RF_MEMBER_JOINING,
+                               .vnodes = 1,
+                               .name = "late"};
     rf_put_u64(&body, rf_control_cluster(cluster->controls[0]));
     rf_put_varint(&body, 1);
     rf_member_encode(&body, &member);
-    static const enum rf_message_kind kinds[] = {RF_MSG_GOSSIP_SYN, RF_MSG_GOSSIP_ACK,
+    static const enum rf_message_kind kinds[] = {RF_MSG_GOSSIP_SYN,   RF_MSG_GOSSIP_ACK,
                                                  RF_MSG_GOSSIP_DELTA, RF_MSG_PROBE_ACK,
-                                                 RF_MSG_FORM_ASK, RF_MSG_FORM_SAY};
+                                                 RF_MSG_FORM_ASK,     RF_MSG_FORM_SAY};
     for (size_t k = 0; k < sizeof(kinds) / sizeof(kinds[0]); k++) {
         for (size_t n = 0; n < body.size; n++) {
             struct rf_event event = {.kind = RF_EV_MESSAGE,

@@ -7,10 +7,8 @@
 
 static struct rf_row item(struct rf_slice key, struct rf_slice value)
 {
-    return (struct rf_row){.version = {rf_hlc_make(1000, 3), 77},
-                           .expiry_ms = 5000,
-                           .key = key,
-                           .value = value};
+    return (struct rf_row){
+        .version = {rf_hlc_make(1000, 3), 77}, .expiry_ms = 5000, .key = key, .value = value};
 }
 
 /* Goal: an item comes out of its hint as it went in, with version and expiry, up to the longest key;

@@ -14,7 +14,7 @@
 static enum rf_rc parse(const char *text, size_t size, struct rf_http_request *ret_request)
 {
     /* An exact copy on the heap: reading beyond it is found by the sanitizer. */
-    uint8_t   *copy = malloc(size == 0 ? 1 : size);
+    uint8_t *copy = malloc(size == 0 ? 1 : size);
     memcpy(copy, text, size);
     enum rf_rc rc = rf_http_parse(rf_slice(copy, size), ret_request).rc;
     free(copy);
@@ -53,7 +53,7 @@ static void valid_forms(void **state)
     (void)state;
     struct rf_http_request request;
     static const char      post[] = "POST /a/b%20c?x=1&y HTTP/1.1\r\n" HOST
-                                    "content-LENGTH:  3 \r\nX: \t y z\t\r\nEmpty:\r\n\r\nabc";
+                               "content-LENGTH:  3 \r\nX: \t y z\t\r\nEmpty:\r\n\r\nabc";
     EXPECT(RF_OK, post);
     assert_int_equal(RF_OK, rf_http_parse(rf_slice(post, sizeof(post) - 1), &request).rc);
     assert_int_equal(RF_HTTP_POST, request.method);
@@ -100,18 +100,19 @@ static void keep_alive(void **state)
 static void ambiguous_forms(void **state)
 {
     (void)state;
-    EXPECT(RF_BAD_REQUEST, "POST / HTTP/1.1\r\n" HOST
-                           "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n");
-    EXPECT(RF_BAD_REQUEST, "POST / HTTP/1.1\r\n" HOST
-                           "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n");
-    EXPECT(RF_BAD_REQUEST, "POST / HTTP/1.1\r\n" HOST
-                           "Content-Length: 5\r\nContent-Length: 5\r\n\r\n");
+    EXPECT(RF_BAD_REQUEST,
+           "POST / HTTP/1.1\r\n" HOST "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n");
+    EXPECT(RF_BAD_REQUEST,
+           "POST / HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n");
+    EXPECT(RF_BAD_REQUEST,
+           "POST / HTTP/1.1\r\n" HOST "Content-Length: 5\r\nContent-Length: 5\r\n\r\n");
     EXPECT(RF_BAD_REQUEST, "POST / HTTP/1.1\r\n" HOST "Content-Length: 5, 5\r\n\r\n");
     EXPECT(RF_BAD_REQUEST, "POST / HTTP/1.1\r\n" HOST "Content-Length: +5\r\n\r\n");
     EXPECT(RF_BAD_REQUEST, "POST / HTTP/1.1\r\n" HOST "Content-Length: 0x5\r\n\r\n");
     EXPECT(RF_BAD_REQUEST, "POST / HTTP/1.1\r\n" HOST "Content-Length: -1\r\n\r\n");
     EXPECT(RF_BAD_REQUEST, "POST / HTTP/1.1\r\n" HOST "Content-Length:\r\n\r\n");
-    EXPECT(RF_BAD_REQUEST, "POST / HTTP/1.1\r\n" HOST "Content-Length: 9999999999999999999\r\n\r\n");
+    EXPECT(RF_BAD_REQUEST,
+           "POST / HTTP/1.1\r\n" HOST "Content-Length: 9999999999999999999\r\n\r\n");
     EXPECT(RF_BAD_REQUEST, "POST / HTTP/1.1\r\n" HOST "Content-Length : 5\r\n\r\n");
     EXPECT(RF_BAD_REQUEST, "POST / HTTP/1.1\r\n" HOST "X: 1\r\n Content-Length: 5\r\n\r\n");
     EXPECT(RF_BAD_REQUEST, "POST / HTTP/1.1\r\n" HOST "X: 1\r\n\tY: 5\r\n\r\n");
@@ -119,7 +120,8 @@ static void ambiguous_forms(void **state)
     EXPECT(RF_BAD_REQUEST, "POST / HTTP/1.1\r\n" HOST
                            "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n");
     EXPECT(RF_LENGTH_REQUIRED, "POST / HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\n\r\n");
-    EXPECT(RF_NOT_IMPLEMENTED, "POST / HTTP/1.1\r\n" HOST "Transfer-Encoding: gzip, chunked\r\n\r\n");
+    EXPECT(RF_NOT_IMPLEMENTED,
+           "POST / HTTP/1.1\r\n" HOST "Transfer-Encoding: gzip, chunked\r\n\r\n");
     EXPECT(RF_NOT_IMPLEMENTED, "POST / HTTP/1.1\r\n" HOST "Transfer-Encoding: xchunked\r\n\r\n");
     EXPECT(RF_BAD_REQUEST, "GET / HTTP/1.1\n" HOST "\n");
     EXPECT(RF_BAD_REQUEST, "GET / HTTP/1.1\r\nHost: a\n\r\n");
@@ -171,7 +173,8 @@ static void limits(void **state)
 {
     (void)state;
     char  *text = malloc(64 * 1024);
-    size_t size = make_long(text, "GET /", RF_HTTP_TARGET_MAX - 1, 'x', " HTTP/1.1\r\n" HOST "\r\n");
+    size_t size =
+        make_long(text, "GET /", RF_HTTP_TARGET_MAX - 1, 'x', " HTTP/1.1\r\n" HOST "\r\n");
     expect(RF_OK, text, size);
     size = make_long(text, "GET /", RF_HTTP_TARGET_MAX, 'x', " HTTP/1.1\r\n" HOST "\r\n");
     expect(RF_URI_TOO_LONG, text, size);
@@ -261,9 +264,9 @@ static void base64(void **state)
         assert_true(rf_slice_eq(rf_slice(bytes, n), rf_slice(back, size)));
         rf_buf_fini(&text);
     }
-    static const char *const wrong[] = {"A",    "AA",    "AAA",  "AA=",   "A===", "====",
-                                        "QQ=Q", "QR==",  "QUJ=", "QQ== ", " QQ=", "Q Q=",
-                                        "QQ-_", "QUI\n", "=QQQ", "QQ==QQ=="};
+    static const char *const wrong[] = {
+        "A",    "AA",    "AAA",  "AA=",  "A===", "====",  "QQ=Q", "QR==",
+        "QUJ=", "QQ== ", " QQ=", "Q Q=", "QQ-_", "QUI\n", "=QQQ", "QQ==QQ=="};
     for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
         if (rf_ok(rf_base64_decode(rf_slice_str(wrong[i]), back, &size))) {
             fail_msg("'%s' was taken for base64", wrong[i]);
@@ -291,7 +294,7 @@ static void json_strings(void **state)
     writes("\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80", 9, "\"\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80\"");
     writes("\xff", 1, "\"\\ufffd\"");
     writes("a\xc3", 2, "\"a\\ufffd\"");
-    writes("\xc0\x80", 2, "\"\\ufffd\\ufffd\"");         /* overlong */
+    writes("\xc0\x80", 2, "\"\\ufffd\\ufffd\"");            /* overlong */
     writes("\xed\xa0\x80", 3, "\"\\ufffd\\ufffd\\ufffd\""); /* surrogate */
     writes("\xf4\x90\x80\x80", 4, "\"\\ufffd\\ufffd\\ufffd\\ufffd\"");
     writes("", 0, "\"\"");
@@ -304,10 +307,10 @@ static void json_strings(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(valid_forms),   cmocka_unit_test(keep_alive),
+        cmocka_unit_test(valid_forms),     cmocka_unit_test(keep_alive),
         cmocka_unit_test(ambiguous_forms), cmocka_unit_test(request_lines),
-        cmocka_unit_test(limits),        cmocka_unit_test(percent_decoding),
-        cmocka_unit_test(queries),       cmocka_unit_test(base64),
+        cmocka_unit_test(limits),          cmocka_unit_test(percent_decoding),
+        cmocka_unit_test(queries),         cmocka_unit_test(base64),
         cmocka_unit_test(json_strings),
     };
     return cmocka_run_group_tests_name("http", tests, NULL, NULL);

@@ -97,7 +97,7 @@ static void bad_bodies(void **state)
     put_bad("{\"a\":[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]}", RF_BAD_JSON, "deeper than 16 levels");
     put_bad("{\"key\":\"k\",\"value\":\"AAAAAAAAAAAAAAAAAAAA\"}", RF_TOO_LARGE,
             "limits.max_value is 10");
-    char  *deep = malloc(100001);
+    char *deep = malloc(100001);
     memset(deep, '[', 100000);
     deep[100000] = 0;
     put_bad(deep, RF_BAD_JSON, "deeper than 16 levels");
@@ -112,10 +112,12 @@ static void wrong_values(void **state)
     assert_error("/key", "is missing");
     assert_error("/value", "must be standard base64");
     assert_error("/ttl", "must be a number of seconds from 1 to 315360000");
-    assert_error("/zzzzzzzzz", "unknown member; known are key, key_b64, table, value, ttl, w, timestamp");
+    assert_error("/zzzzzzzzz",
+                 "unknown member; known are key, key_b64, table, value, ttl, w, timestamp");
     put_refused("{\"key\":\"\",\"value\":\"\"}", "/key", "a key has 1 to 2048 bytes");
     put_refused("{\"key\":1,\"value\":\"\"}", "/key", "must be a string");
-    put_refused("{\"key\":\"a\",\"key_b64\":\"YQ==\",\"value\":\"\"}", "/key_b64", "key and key_b64");
+    put_refused("{\"key\":\"a\",\"key_b64\":\"YQ==\",\"value\":\"\"}", "/key_b64",
+                "key and key_b64");
     put_refused("{\"key_b64\":\"a\",\"value\":\"\"}", "/key_b64", "must be the standard base64");
     put_refused("{\"key\":\"a\"}", "/value", "is missing");
     put_refused("{\"key\":\"a\",\"value\":null}", "/value", "must be a string");
@@ -128,7 +130,8 @@ static void wrong_values(void **state)
     put_refused("{\"key\":\"a\",\"value\":\"\",\"table\":\"\"}", "/table", "a table name");
     put_refused("{\"key\":\"a\",\"value\":\"\",\"table\":\"a\\u0000\"}", "/table", "a table name");
     put_refused("{\"key\":\"a\",\"value\":\"\",\"timestamp\":0}", "/timestamp", "must be a number");
-    put_refused("{\"key\":\"a\",\"value\":\"\",\"tll\":1}", "/tll", "unknown member; did you mean 'ttl'?");
+    put_refused("{\"key\":\"a\",\"value\":\"\",\"tll\":1}", "/tll",
+                "unknown member; did you mean 'ttl'?");
     put_refused("{\"key\":\"a\",\"value\":\"\",\"a/b~c\":1}", "/a~1b~0c", "unknown member");
     static const char twice[] = "{\"key\":\"k\",\"value\":\"\",\"table\":\"u\"}";
     parse(RF_CLIENT_PUT, "table=t", twice, sizeof(twice) - 1);
@@ -166,7 +169,8 @@ static void queries(void **state)
     get_refused("", RF_OK, "/key", "is missing");
     get_refused("key=", RF_OK, "/key", "a key has 1 to 2048 bytes");
     get_refused("key=a&key=b", RF_OK, "/key", "is given twice");
-    get_refused("key=a&consistency=Strong", RF_OK, "/consistency", "must be 'eventual' or 'strong'");
+    get_refused("key=a&consistency=Strong", RF_OK, "/consistency",
+                "must be 'eventual' or 'strong'");
     get_refused("key=a&r=x", RF_OK, "/r", "must be a number");
     get_refused("key=a&r=17", RF_OK, "/r", "must be a number");
     get_refused("key=a&explain=1", RF_OK, "/explain", "must be true or false");
@@ -181,8 +185,10 @@ static void queries(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(good_bodies), cmocka_unit_test(bad_bodies),
-        cmocka_unit_test(wrong_values), cmocka_unit_test(queries),
+        cmocka_unit_test(good_bodies),
+        cmocka_unit_test(bad_bodies),
+        cmocka_unit_test(wrong_values),
+        cmocka_unit_test(queries),
     };
     return cmocka_run_group_tests_name("item_request", tests, NULL, NULL);
 }

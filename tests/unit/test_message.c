@@ -12,11 +12,21 @@
 static struct rf_message data_message(void)
 {
     return (struct rf_message){
-        .kind = RF_MSG_WRITE, .mode = 1, .status = 2, .request_id = 0x1122334455667788u,
-        .hlc = rf_hlc_make(1700000000000u, 7), .wall_ms = 1700000000001u, .budget_ms = 1999,
-        .ring_digest = 42, .table = 43, .token = 44, .target = 45,
-        .row = {.version = {rf_hlc_make(1700000000000u, 7), 9}, .expiry_ms = 1800000000000u,
-                .key = rf_slice("k\0y", 3), .value = rf_slice("\0\xff", 2)},
+        .kind = RF_MSG_WRITE,
+        .mode = 1,
+        .status = 2,
+        .request_id = 0x1122334455667788u,
+        .hlc = rf_hlc_make(1700000000000u, 7),
+        .wall_ms = 1700000000001u,
+        .budget_ms = 1999,
+        .ring_digest = 42,
+        .table = 43,
+        .token = 44,
+        .target = 45,
+        .row = {.version = {rf_hlc_make(1700000000000u, 7), 9},
+                .expiry_ms = 1800000000000u,
+                .key = rf_slice("k\0y", 3),
+                .value = rf_slice("\0\xff", 2)},
     };
 }
 
@@ -39,9 +49,13 @@ static void assert_same(const struct rf_message *a, const struct rf_message *b)
 static void round_trips(void **state)
 {
     (void)state;
-    struct rf_message messages[3] = {data_message(), data_message(),
-                                     {.kind = RF_MSG_GOSSIP_SYN, .hlc = 5, .wall_ms = 6,
-                                      .target = 8, .body = rf_slice_str("body")}};
+    struct rf_message messages[3] = {data_message(),
+                                     data_message(),
+                                     {.kind = RF_MSG_GOSSIP_SYN,
+                                      .hlc = 5,
+                                      .wall_ms = 6,
+                                      .target = 8,
+                                      .body = rf_slice_str("body")}};
     messages[1].row = (struct rf_row){.version = {5, 6}}; /* an acknowledgement without a row */
     messages[1].kind = RF_MSG_WRITE_ACK;
     struct rf_buf buf = {0};
@@ -100,8 +114,8 @@ static void frame_sizes(void **state)
 static void hello(void **state)
 {
     (void)state;
-    struct rf_hello said = {.node = 256, .generation = 3, .name = rf_slice_str("n1"),
-                            .cluster = rf_slice_str("c")};
+    struct rf_hello said = {
+        .node = 256, .generation = 3, .name = rf_slice_str("n1"), .cluster = rf_slice_str("c")};
     struct rf_hello heard;
     struct rf_buf   buf = {0};
     rf_hello_encode(&buf, &said);
@@ -159,7 +173,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(round_trips), cmocka_unit_test(damage_is_found),
-        cmocka_unit_test(frame_sizes), cmocka_unit_test(hello), cmocka_unit_test(wal_groups),
+        cmocka_unit_test(frame_sizes), cmocka_unit_test(hello),
+        cmocka_unit_test(wal_groups),
     };
     return cmocka_run_group_tests_name("message", tests, NULL, NULL);
 }

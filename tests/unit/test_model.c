@@ -34,7 +34,7 @@ struct model {
     struct rf_disk         *disk;
     struct rf_engine_config config;
     struct rf_engine       *engine;
-    uint64_t                clock;   /* last version */
+    uint64_t                clock; /* last version */
     uint64_t                wall_ms;
     struct rf_job          *jobs[3][4]; /* per store */
     bool                    faulty;     /* calls of the disk fail now and then in this life */
@@ -222,8 +222,8 @@ static void do_apply(struct model *model)
     struct rf_store_done done;
     struct rf_row        row = make_row(key, hlc, value);
     struct rf_store_op   op = {.kind = RF_STORE_APPLY,
-                               .mode = below(model, 2) == 0 ? RF_APPLY_MERGE
-                                                            : RF_APPLY_REFUSE_IF_NEWER,
+                               .mode =
+                                 below(model, 2) == 0 ? RF_APPLY_MERGE : RF_APPLY_REFUSE_IF_NEWER,
                                .tag = hlc << 16 | (uint64_t)t << 8 | k,
                                .table = tables[t],
                                .token = token_of(key)};
@@ -258,7 +258,7 @@ static void check_read(struct model *model, unsigned t, unsigned k)
     }
     if (done.status == RF_STORE_ABSENT) {
         struct rf_row newest = make_row(key, reference->acked, value);
-        bool gone = tables[t] == RF_TABLE_HINTS && is_dead(model, &newest);
+        bool          gone = tables[t] == RF_TABLE_HINTS && is_dead(model, &newest);
         demand(model, reference->acked == 0 || gone);
         return;
     }
@@ -283,9 +283,8 @@ static void check_scan(struct model *model, unsigned t, uint32_t partition)
                                .partition = partition,
                                .token_last = UINT64_MAX,
                                .max_bytes = 700};
-    struct rf_store     *store =
-        rf_engine_store(model->engine, rf_engine_op_shard(model->engine, &op));
-    uint64_t last = 0;
+    struct rf_store *store = rf_engine_store(model->engine, rf_engine_op_shard(model->engine, &op));
+    uint64_t         last = 0;
     run_log(model, store);
     while (done.more) {
         assert_rc_ok(rf_lsm_ops.submit(store, &op, &done));
@@ -335,7 +334,7 @@ static void do_something(struct model *model)
 {
     uint32_t         s = (uint32_t)below(model, model->config.n_shards);
     struct rf_store *store = rf_engine_store(model->engine, s);
-    uint64_t wall_ms = model->clock + below(model, 50);
+    uint64_t         wall_ms = model->clock + below(model, 50);
     model->wall_ms = wall_ms > model->wall_ms ? wall_ms : model->wall_ms;
     switch (below(model, 20)) {
     case 0:
@@ -415,10 +414,10 @@ static void random_runs(void **state)
     (void)state;
     struct model sum = {0};
     rf_log_setup((enum rf_log_level)(RF_LOG_ERROR + 1), NULL); /* failed jobs are what is wanted */
-    const char  *one = getenv("RINGFORT_SEED");
-    const char  *many = getenv("RINGFORT_SEEDS");
-    uint64_t     first = one == NULL ? 1 : strtoull(one, NULL, 10);
-    uint64_t     n = one != NULL ? 1 : many == NULL ? 300 : strtoull(many, NULL, 10);
+    const char *one = getenv("RINGFORT_SEED");
+    const char *many = getenv("RINGFORT_SEEDS");
+    uint64_t    first = one == NULL ? 1 : strtoull(one, NULL, 10);
+    uint64_t    n = one != NULL ? 1 : many == NULL ? 300 : strtoull(many, NULL, 10);
     for (uint64_t seed = first; seed < first + n; seed++) {
         run_seed(seed, &sum);
     }

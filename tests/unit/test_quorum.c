@@ -13,18 +13,18 @@
 #define SELF UINT64_C(0x1000)
 
 struct bench {
-    struct rf_shard  *shard;
-    struct rf_view   *view;
-    struct rf_time    now;
-    uint64_t          id;       /* of the request under way: the last that was sent */
-    uint32_t          writes[NODES + 1]; /* WRITE messages and store operations, by node */
-    uint8_t           modes[NODES + 1];  /* enum rf_apply_mode of the last of them */
-    uint32_t          n_hints;           /* messages … */
-    uint64_t          holder;            /* … and to whom the last one went */
-    uint32_t          n_local_hints;
-    uint64_t          hint_tag;
-    uint32_t          n_replies;
-    struct rf_reply   last;
+    struct rf_shard *shard;
+    struct rf_view  *view;
+    struct rf_time   now;
+    uint64_t         id;                /* of the request under way: the last that was sent */
+    uint32_t         writes[NODES + 1]; /* WRITE messages and store operations, by node */
+    uint8_t          modes[NODES + 1];  /* enum rf_apply_mode of the last of them */
+    uint32_t         n_hints;           /* messages … */
+    uint64_t         holder;            /* … and to whom the last one went */
+    uint32_t         n_local_hints;
+    uint64_t         hint_tag;
+    uint32_t         n_replies;
+    struct rf_reply  last;
 };
 
 static int32_t choose_first(const struct rf_host *host, const void *options,
@@ -49,10 +49,10 @@ static void no_error(const struct rf_host *host, const char *text)
     fail_msg("%s", text);
 }
 
-static const struct rf_placement_ops placement = {
-    .size = sizeof(placement), .choose = choose_first};
-static const struct rf_host host = {
-    .size = sizeof(host), .abi_major = RF_ABI_MAJOR, .abi_minor = RF_ABI_MINOR, .error = no_error};
+static const struct rf_placement_ops placement = {.size = sizeof(placement),
+                                                  .choose = choose_first};
+static const struct rf_host          host = {
+             .size = sizeof(host), .abi_major = RF_ABI_MAJOR, .abi_minor = RF_ABI_MINOR, .error = no_error};
 
 /* ---- Driving the machine ------------------------------------------------------------------ */
 
@@ -109,15 +109,14 @@ static void step(struct bench *bench, struct rf_event event)
 static void client(struct bench *bench, enum rf_client_kind kind, const char *key, uint8_t quorum)
 {
     struct rf_blob *blob = rf_blob_copy(rf_slice_str(key));
-    step(bench, (struct rf_event){.kind = RF_EV_CLIENT,
-                                  .as.client = {.kind = kind,
-                                                .strong = true,
-                                                .quorum = quorum,
-                                                .table = TABLE,
-                                                .timestamp_ms =
-                                                    kind == RF_CLIENT_PUT ? bench->now.wall_ms : 0,
-                                                .row = {.key = rf_slice(blob->data, blob->size),
-                                                        .blob = blob}}});
+    step(bench, (struct rf_event){
+                    .kind = RF_EV_CLIENT,
+                    .as.client = {.kind = kind,
+                                  .strong = true,
+                                  .quorum = quorum,
+                                  .table = TABLE,
+                                  .timestamp_ms = kind == RF_CLIENT_PUT ? bench->now.wall_ms : 0,
+                                  .row = {.key = rf_slice(blob->data, blob->size), .blob = blob}}});
     rf_blob_drop(blob);
 }
 
@@ -144,13 +143,12 @@ static void answer(struct bench *bench, uint64_t node, bool write, enum rf_store
                                                     .row = row}});
         return;
     }
-    step(bench, (struct rf_event){
-                    .kind = RF_EV_MESSAGE,
-                    .as.message = {.kind = write ? RF_MSG_WRITE_ACK : RF_MSG_READ_ACK,
-                                   .status = (uint8_t)status,
-                                   .from = node,
-                                   .request_id = bench->id,
-                                   .row = row}});
+    step(bench, (struct rf_event){.kind = RF_EV_MESSAGE,
+                                  .as.message = {.kind = write ? RF_MSG_WRITE_ACK : RF_MSG_READ_ACK,
+                                                 .status = (uint8_t)status,
+                                                 .from = node,
+                                                 .request_id = bench->id,
+                                                 .row = row}});
 }
 
 static void link_event(struct bench *bench, enum rf_event_kind kind, uint64_t node, bool up)

@@ -21,8 +21,8 @@ static void order_of_versions(void **state)
     struct rf_row writer = make_row(1, 10, "a");
     struct rf_row larger = make_row(1, 9, "zz");
     tombstone.flags = RF_ROW_TOMBSTONE;
-    const struct rf_row *pairs[][2] = {{&old, &new}, {&old, &tombstone}, {&old, &writer},
-                                       {&old, &larger}};
+    const struct rf_row *pairs[][2] = {
+        {&old, &new}, {&old, &tombstone}, {&old, &writer}, {&old, &larger}};
     for (size_t i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++) {
         assert_true(rf_row_compare(pairs[i][0], pairs[i][1]) < 0);
         assert_true(rf_row_compare(pairs[i][1], pairs[i][0]) > 0);

@@ -45,10 +45,10 @@ static void no_error(const struct rf_host *host, const char *text)
     fail_msg("%s", text);
 }
 
-static const struct rf_placement_ops placement = {
-    .size = sizeof(placement), .choose = choose_first};
-static const struct rf_host host = {
-    .size = sizeof(host), .abi_major = RF_ABI_MAJOR, .abi_minor = RF_ABI_MINOR, .error = no_error};
+static const struct rf_placement_ops placement = {.size = sizeof(placement),
+                                                  .choose = choose_first};
+static const struct rf_host          host = {
+             .size = sizeof(host), .abi_major = RF_ABI_MAJOR, .abi_minor = RF_ABI_MINOR, .error = no_error};
 
 /* ---- Driving the machine ------------------------------------------------------------------ */
 
@@ -97,14 +97,13 @@ static void step(struct bench *bench, struct rf_event event)
 static void client(struct bench *bench, enum rf_client_kind kind)
 {
     struct rf_blob *blob = rf_blob_copy(rf_slice_str("key"));
-    step(bench, (struct rf_event){.kind = RF_EV_CLIENT,
-                                  .as.client = {.kind = kind,
-                                                .strong = true,
-                                                .table = TABLE,
-                                                .timestamp_ms =
-                                                    kind == RF_CLIENT_PUT ? bench->now.wall_ms : 0,
-                                                .row = {.key = rf_slice(blob->data, blob->size),
-                                                        .blob = blob}}});
+    step(bench, (struct rf_event){
+                    .kind = RF_EV_CLIENT,
+                    .as.client = {.kind = kind,
+                                  .strong = true,
+                                  .table = TABLE,
+                                  .timestamp_ms = kind == RF_CLIENT_PUT ? bench->now.wall_ms : 0,
+                                  .row = {.key = rf_slice(blob->data, blob->size), .blob = blob}}});
     rf_blob_drop(blob);
 }
 
@@ -114,19 +113,16 @@ static void two_answer(struct bench *bench, enum rf_client_kind kind)
     bool     write = kind == RF_CLIENT_PUT;
     uint64_t own = bench->asked_id[1];
     uint64_t other = bench->asked_id[2];
+    step(bench, (struct rf_event){.kind = RF_EV_STORED,
+                                  .as.stored = {.kind = write ? RF_STORE_APPLY : RF_STORE_READ,
+                                                .status = write ? RF_STORE_STORED : RF_STORE_ABSENT,
+                                                .tag = own}});
     step(bench,
-         (struct rf_event){
-             .kind = RF_EV_STORED,
-             .as.stored = {.kind = write ? RF_STORE_APPLY : RF_STORE_READ,
-                           .status = write ? RF_STORE_STORED : RF_STORE_ABSENT,
-                           .tag = own}});
-    step(bench,
-         (struct rf_event){
-             .kind = RF_EV_MESSAGE,
-             .as.message = {.kind = write ? RF_MSG_WRITE_ACK : RF_MSG_READ_ACK,
-                            .status = write ? RF_STORE_STORED : RF_STORE_ABSENT,
-                            .from = 2 * SELF,
-                            .request_id = other}});
+         (struct rf_event){.kind = RF_EV_MESSAGE,
+                           .as.message = {.kind = write ? RF_MSG_WRITE_ACK : RF_MSG_READ_ACK,
+                                          .status = write ? RF_STORE_STORED : RF_STORE_ABSENT,
+                                          .from = 2 * SELF,
+                                          .request_id = other}});
 }
 
 static int set_up(void **state)

@@ -7,7 +7,7 @@
 #include "base/mem.h"
 #include "core/shard.h"
 
-#define TABLE 99u      /* on all three nodes */
+#define TABLE 99u /* on all three nodes */
 #define TABLE_OF_TWO 100u
 #define N 3u
 #define QUEUE_MAX 64u
@@ -16,18 +16,21 @@
 /* One node: its machine and a store of one row. */
 struct node {
     struct rf_shard *shard;
-    struct rf_row    row; /* borrows bench.value; version 0: absent */
-    bool             silent; /* what is sent to it is lost */
+    struct rf_row    row;     /* borrows bench.value; version 0: absent */
+    bool             silent;  /* what is sent to it is lost */
     bool             damaged; /* it cannot say what it had (D10) */
 };
 
 struct bench {
-    struct node      nodes[N];
-    struct rf_view  *view;
-    struct rf_time   now;
-    struct rf_blob  *key;
-    struct rf_blob  *value; /* key, then value */
-    struct { uint32_t to; struct rf_event event; } queue[QUEUE_MAX];
+    struct node     nodes[N];
+    struct rf_view *view;
+    struct rf_time  now;
+    struct rf_blob *key;
+    struct rf_blob *value; /* key, then value */
+    struct {
+        uint32_t        to;
+        struct rf_event event;
+    } queue[QUEUE_MAX];
     uint32_t         first, n;
     struct rf_effect list[RF_EFFECTS_MIN];
     struct rf_reply  last;
@@ -55,7 +58,7 @@ static int32_t choose_first(const struct rf_host *host, const void *options,
 
 static const struct rf_placement_ops placement = {.size = sizeof(placement),
                                                   .choose = choose_first};
-static const struct rf_host host = {.size = sizeof(host)};
+static const struct rf_host          host = {.size = sizeof(host)};
 
 static uint64_t node_id(uint32_t index)
 {
@@ -74,8 +77,8 @@ static void push(struct bench *bench, uint32_t to, const struct rf_event *event)
 static void store(struct bench *bench, uint32_t node, const struct rf_store_op *op)
 {
     struct rf_event event = {.kind = RF_EV_STORED};
-    event.as.stored = (struct rf_store_done){
-        .kind = op->kind, .tag = op->tag, .status = RF_STORE_STORED};
+    event.as.stored =
+        (struct rf_store_done){.kind = op->kind, .tag = op->tag, .status = RF_STORE_STORED};
     event.as.stored.row.version = op->row.version;
     if (op->kind == RF_STORE_READ) {
         bool found = rf_row_exists(&bench->nodes[node].row);
@@ -195,8 +198,12 @@ static int set_up(void **state)
 {
     static struct bench bench;
     struct rf_member    members[N] = {0};
-    struct rf_table     tables[2] = {{.id = TABLE, .name = "default", .n = N, .write_quorum = 2,
-                                      .read_quorum = 2, .read_repair_confirm = true,
+    struct rf_table     tables[2] = {{.id = TABLE,
+                                      .name = "default",
+                                      .n = N,
+                                      .write_quorum = 2,
+                                      .read_quorum = 2,
+                                      .read_repair_confirm = true,
                                       .placement = &placement}};
     struct rf_ring     *ring = NULL;
     tables[1] = tables[0];
@@ -215,11 +222,14 @@ static int set_up(void **state)
     assert_rc_ok(rf_view_build(ring, tables, 2, &host, &bench.view));
     rf_ring_drop(ring);
     for (uint32_t i = 0; i < N; i++) {
-        struct rf_shard_config config = {.node = node_id(i), .max_requests = 16,
-                                         .max_replica_ops = 16, .request_timeout_us = 2000000,
-                                         .max_ahead_ms = 500, .hint_window_ms = 1000,
+        struct rf_shard_config config = {.node = node_id(i),
+                                         .max_requests = 16,
+                                         .max_replica_ops = 16,
+                                         .request_timeout_us = 2000000,
+                                         .max_ahead_ms = 500,
+                                         .hint_window_ms = 1000,
                                          .rng_seed = i};
-        struct rf_event view = {.kind = RF_EV_VIEW, .as.view = bench.view};
+        struct rf_event        view = {.kind = RF_EV_VIEW, .as.view = bench.view};
         assert_rc_ok(rf_shard_new(&config, &bench.nodes[i].shard));
         step(&bench, i, &view);
     }
@@ -377,11 +387,10 @@ static void equal_versions_are_compared_whole(void **state)
     for (uint32_t i = 0; i < 2; i++) {
         blobs[i] = rf_blob_new(VALUE_SIZE);
         memset(blobs[i]->data, (int)('a' + i), VALUE_SIZE);
-        bench->nodes[i + 1].row =
-            (struct rf_row){.version = {rf_hlc_make(1749999999999, 0), 0},
-                            .key = rf_slice(bench->value->data, 1),
-                            .value = rf_slice(blobs[i]->data, VALUE_SIZE),
-                            .blob = blobs[i]};
+        bench->nodes[i + 1].row = (struct rf_row){.version = {rf_hlc_make(1749999999999, 0), 0},
+                                                  .key = rf_slice(bench->value->data, 1),
+                                                  .value = rf_slice(blobs[i]->data, VALUE_SIZE),
+                                                  .blob = blobs[i]};
     }
     client(bench, 0, RF_CLIENT_GET, true);
     assert_int_equal(RF_OK, bench->last.rc);

@@ -266,9 +266,10 @@ static void writer_failures(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(rows_come_back),     cmocka_unit_test(one_token), cmocka_unit_test(every_byte_is_guarded),
-        cmocka_unit_test(blocks_know_their_place), cmocka_unit_test(newer_format),
-        cmocka_unit_test(bloom_filter),       cmocka_unit_test(writer_failures),
+        cmocka_unit_test(rows_come_back),        cmocka_unit_test(one_token),
+        cmocka_unit_test(every_byte_is_guarded), cmocka_unit_test(blocks_know_their_place),
+        cmocka_unit_test(newer_format),          cmocka_unit_test(bloom_filter),
+        cmocka_unit_test(writer_failures),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -156,7 +156,7 @@ static void identity_is_checked(void **state)
         assert_rc(RF_CORRUPT, rf_identity_read(fixture->config.fs, fixture->dir, &identity));
         bytes[i] ^= 1;
     }
-    assert_rc(RF_CORRUPT, rf_engine_open(&fixture->config, &engine, &fixture->error) );
+    assert_rc(RF_CORRUPT, rf_engine_open(&fixture->config, &engine, &fixture->error));
     assert_non_null(strstr(fixture->error.text, "identity"));
     rewind(file);
     fwrite(bytes, 1, 48, file);
@@ -216,11 +216,11 @@ static void scan_in_pieces(void **state)
         put(store, key, 10, key);
     }
     for (uint32_t p = 0; p < 4; p++) {
-        struct rf_store_op op = {.kind = RF_STORE_SCAN,
-                                 .table = TEST_TABLE,
-                                 .partition = p,
-                                 .token_last = UINT64_MAX,
-                                 .max_bytes = 100};
+        struct rf_store_op   op = {.kind = RF_STORE_SCAN,
+                                   .table = TEST_TABLE,
+                                   .partition = p,
+                                   .token_last = UINT64_MAX,
+                                   .max_bytes = 100};
         struct rf_store_done done = {.more = true};
         uint64_t             last = 0;
         while (done.more) {

@@ -25,7 +25,7 @@ struct bench {
             struct rf_event event;
         } list[QUEUE];
     } requests, answers;
-    uint32_t n_replies;
+    uint32_t        n_replies;
     struct rf_reply replies[16];
 };
 
@@ -56,10 +56,10 @@ static void no_error(const struct rf_host *host, const char *text)
     fail_msg("%s", text);
 }
 
-static const struct rf_placement_ops placement = {
-    .size = sizeof(placement), .choose = choose_first};
-static const struct rf_host host = {
-    .size = sizeof(host), .abi_major = RF_ABI_MAJOR, .abi_minor = RF_ABI_MINOR, .error = no_error};
+static const struct rf_placement_ops placement = {.size = sizeof(placement),
+                                                  .choose = choose_first};
+static const struct rf_host          host = {
+             .size = sizeof(host), .abi_major = RF_ABI_MAJOR, .abi_minor = RF_ABI_MINOR, .error = no_error};
 
 /* ---- The host of the three machines ------------------------------------------------------- */
 
@@ -73,9 +73,9 @@ static void put(struct queue *queue, uint32_t to, const struct rf_event *event)
 /* A store answers through the queue as well: in the order in which things happen. */
 static void store(struct bench *bench, uint32_t node, struct rf_store_op *op)
 {
-    struct rf_event event = {.kind = RF_EV_STORED,
-                             .as.stored = {.kind = op->kind, .status = RF_STORE_STORED,
-                                           .tag = op->tag}};
+    struct rf_event event = {
+        .kind = RF_EV_STORED,
+        .as.stored = {.kind = op->kind, .status = RF_STORE_STORED, .tag = op->tag}};
     struct rf_store_done *done = &event.as.stored;
     if (op->table == TABLE) {
         bool newer = bench->stored[node] > op->row.version.hlc;
@@ -132,8 +132,8 @@ static void step(struct bench *bench, uint32_t node, struct rf_event *event)
 static void run(struct bench *bench, uint32_t limit)
 {
     for (uint32_t i = 0;; i++) {
-        struct queue *queue = bench->answers.head != bench->answers.tail ? &bench->answers
-                                                                         : &bench->requests;
+        struct queue *queue =
+            bench->answers.head != bench->answers.tail ? &bench->answers : &bench->requests;
         if (queue->head == queue->tail) {
             return;
         }
@@ -150,12 +150,12 @@ static void run(struct bench *bench, uint32_t limit)
 static void client_put(struct bench *bench, uint32_t node)
 {
     struct rf_blob *blob = rf_blob_copy(rf_slice_str("key"));
-    struct rf_event event = {.kind = RF_EV_CLIENT,
-                             .as.client = {.kind = RF_CLIENT_PUT,
-                                           .table = TABLE,
-                                           .client = node,
-                                           .row = {.key = rf_slice(blob->data, blob->size),
-                                                   .blob = blob}}};
+    struct rf_event event = {
+        .kind = RF_EV_CLIENT,
+        .as.client = {.kind = RF_CLIENT_PUT,
+                      .table = TABLE,
+                      .client = node,
+                      .row = {.key = rf_slice(blob->data, blob->size), .blob = blob}}};
     put(&bench->requests, node, &event);
 }
 
@@ -279,8 +279,8 @@ static void link_breaks_while_the_clock_waits(void **state)
     bench->stored[1] = (bench->now.wall_ms + 400) << 16;
     client_put(bench, 0);
     for (uint32_t i = 0; i < 100; i++) {
-        struct queue *queue = bench->answers.head != bench->answers.tail ? &bench->answers
-                                                                         : &bench->requests;
+        struct queue *queue =
+            bench->answers.head != bench->answers.tail ? &bench->answers : &bench->requests;
         if (queue->head == queue->tail) {
             break;
         }
