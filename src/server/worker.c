@@ -161,7 +161,6 @@ static void do_effect(struct rf_worker *worker, struct rf_effect *effect)
     }
 }
 
-
 /* At the end of a loop turn: steps the machine with all that the turn brought, until its queue is
  * empty (effects may add events: completions at once). So one step handles many events, messages to
  * one peer share a TLS record, and writes of one turn share a log group. */
