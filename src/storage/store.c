@@ -299,7 +299,7 @@ bool rf_store_log_begin(struct rf_store *store)
     if (again && store->wall_ms != 0 && store->wall_ms < store->space_at_ms) {
         return false; /* not with every turn of the loop */
     }
-    if (!rf_wal_begin(store->wal)) {
+    if (!rf_wal_begin(store->wal, true)) {
         return false;
     }
     if (again) {
