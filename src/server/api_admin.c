@@ -160,6 +160,18 @@ static void put_nodes(struct rf_buf *body, struct rf_worker *worker)
     rf_buf_append_str(body, "]");
 }
 
+static void put_durability(struct rf_buf *body, const struct rf_table_policy *policy)
+{
+    put_field(body, "durability",
+              policy->sync == RF_SYNC_GROUP      ? "group"
+              : policy->sync == RF_SYNC_INTERVAL ? "interval"
+                                                 : "none");
+    if (policy->sync == RF_SYNC_INTERVAL) {
+        rf_buf_append_str(body, ",\"sync_interval_ms\":");
+        rf_buf_append_u64(body, policy->sync_interval_ms);
+    }
+}
+
 static void put_tables(struct rf_buf *body, struct rf_server *server)
 {
     rf_buf_append_str(body, "\"tables\":[");
@@ -179,7 +191,8 @@ static void put_tables(struct rf_buf *body, struct rf_server *server)
         put_field(body, "placement", table->config.placement.plugin);
         rf_buf_append_str(body, ",");
         put_field(body, "compaction", table->config.compaction.plugin);
-        rf_buf_append_str(body, ",\"durability\":\"group\"");
+        rf_buf_append_str(body, ",");
+        put_durability(body, &table->policy);
         if (table->problem[0] != 0) {
             rf_buf_append_str(body, ",");
             put_field(body, "problem", table->problem);

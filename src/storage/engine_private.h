@@ -77,12 +77,17 @@ struct rf_store {
     struct rf_wal         *wal;
     struct rf_store_table *tables; /* sorted by id */
     uint32_t               n_tables, cap_tables;
-    struct rf_done_list    waiting_open;    /* for the group that gathers */
-    struct rf_done_list    waiting_writing; /* for the group on its way */
-    struct rf_done_list    ready;
-    uint32_t               ready_at; /* taken by poll up to here */
-    struct rf_store_stats  stats;
-    struct rf_sst_block    blocks[2]; /* for look-ups: the best so far, and the one being read */
+    struct rf_done_list    waiting_open;               /* for the group that gathers */
+    bool                   sync_open;                  /* somebody of them waits for a sync */
+    uint64_t            sync_open_us, sync_written_us; /* when a sync is due for the open group, for
+                                                             what is written; UINT64_MAX: not */
+    uint64_t            log_us;                        /* as rf_store_set_log_time told */
+    uint64_t            group_us;                      /* begin of the last group; 0: marked */
+    struct rf_done_list waiting_writing;               /* for the group on its way */
+    struct rf_done_list ready;
+    uint32_t            ready_at; /* taken by poll up to here */
+    struct rf_store_stats stats;
+    struct rf_sst_block   blocks[2]; /* for look-ups: the best so far, and the one being read */
     /* Background. */
     uint64_t           wall_ms;
     uint64_t           retry_at_ms;    /* after a failed job */
@@ -131,10 +136,10 @@ RF_CHECKED struct rf_result rf_store_merge_row(struct rf_store *store, uint64_t 
 RF_CHECKED struct rf_result rf_store_init(struct rf_store *store, struct rf_engine *engine,
                                           uint32_t shard);
 void                        rf_store_fini(struct rf_store *store);
-/* The answer waits until the sequence is durable. RF_PENDING, or RF_OK when it is already (or there
+/* The answer waits until the sequence is durable, as far as the mode asks for. RF_PENDING, or RF_OK when it is already (or there
  * is no memory or no working log to wait for: then the answer is a failure, and nothing is lost). */
-RF_CHECKED struct rf_result rf_store_wait_durable(struct rf_store *store, uint64_t seq,
-                                                  struct rf_store_done *done);
+RF_CHECKED struct rf_result rf_store_wait_durable(struct rf_store *store, enum rf_sync_mode mode,
+                                                  uint64_t seq, struct rf_store_done *done);
 
 /* ---- find.c */
 enum rf_find { RF_FIND_ABSENT, RF_FIND_FOUND, RF_FIND_CANNOT_SAY };

@@ -102,5 +102,5 @@ struct rf_result rf_store_scan(struct rf_store *store, struct rf_store_table *ta
     done->token = gather.token;
     done->row.blob = blob;
     done->row.value = rf_slice(blob->data, blob->size);
-    return rf_store_wait_durable(store, gather.max_seq, done);
+    return rf_store_wait_durable(store, table->policy.sync, gather.max_seq, done);
 }
