@@ -13,9 +13,11 @@ for test in "$bin"/test_*; do
 done
 "$bin/ringfort-sim" --seeds 100 >"$build/sim.log"
 "$bin/ringfort-sim" --engine --seeds 40 >>"$build/sim.log"
-RINGFORT_BIN=$bin timeout -k 10 1800 /usr/bin/python3 -m pytest -q -p no:cacheprovider tests/cluster tests/fault ||
-    echo "some cluster tests failed; their lines count all the same"
-gcovr --root . --object-directory "$build" --filter 'src/' --json-summary "$build/coverage.json" >/dev/null
+for group in cluster fault; do # a process that a test kills counts nothing
+    RINGFORT_BIN=$bin timeout -k 10 900 /usr/bin/python3 -m pytest -q -p no:cacheprovider "tests/$group" ||
+        echo "some tests of $group failed; what they ran counts all the same"
+done
+gcovr --root . --gcov-ignore-parse-errors --object-directory "$build" --filter 'src/' --json-summary "$build/coverage.json" >/dev/null
 [ -z "$json" ] || cp "$build/coverage.json" "$json"
 /usr/bin/python3 - "$build/coverage.json" <<'PY'
 import collections, json, sys
