@@ -64,6 +64,12 @@ enum rf_storage_state {
     RF_STORAGE_READ_ONLY, /* a log has failed: nothing is acknowledged; reads work */
 };
 
+/* The word for it in logs, status and health. */
+static inline const char *rf_storage_state_name(enum rf_storage_state state)
+{
+    return state == RF_STORAGE_OK ? "ok" : state == RF_STORAGE_FULL ? "full" : "read_only";
+}
+
 /* A store is driven by its owner thread. Everything that blocks happens elsewhere (the log thread,
  * background jobs) and shows as completions. */
 struct rf_store_ops {

@@ -56,6 +56,9 @@ static void put_requests(struct rf_buf *body, const struct rf_worker_stats *stat
            shard->in_flight);
     simple(body, "ringfort_quorum_failures_total", "counter",
            "Requests refused for too few live replicas.", shard->quorum_failures);
+    simple(body, "ringfort_full_refusals_total", "counter",
+           "Writes refused before sending: too few replicas have disk space.",
+           shard->full_refusals);
     simple(body, "ringfort_request_timeouts_total", "counter",
            "Requests that got too few answers in time.", shard->timeouts);
     simple(body, "ringfort_late_replicas_given_up_total", "counter",

@@ -24,7 +24,8 @@ struct rf_engine_config {
     uint64_t memtable_total_max; /* bytes of all; above, the largest table is flushed, at twice as
                                     much writes are refused */
     uint64_t wal_max;            /* bytes of all segments; above, what pins the oldest is flushed */
-    uint32_t disk_reserve; /* hundredths of a percent of the disk that are kept for merges; with less
+    uint32_t
+        disk_reserve; /* hundredths of a percent of the disk that are kept for merges; with less
                               free, new values are refused (RF_STORE_FULL), deletes are not */
 };
 

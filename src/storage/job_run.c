@@ -297,6 +297,7 @@ bool rf_job_step(struct rf_job *job)
     if (!rf_ok(job->result)) {
         job->phase = RF_PHASE_DONE;
     }
-    rf_space_measure(job->engine); /* what was written may have been much, and so what was deleted */
+    rf_space_measure(
+        job->engine); /* what was written may have been much, and so what was deleted */
     return job->phase == RF_PHASE_DONE;
 }

@@ -102,8 +102,7 @@ void rf_space_start(struct rf_engine *engine)
 void rf_space_begin_group(struct rf_store *store)
 {
     uint64_t written = rf_wal_stats(store->wal).bytes;
-    uint64_t step =
-        atomic_load_explicit(&store->engine->space.step_bytes, memory_order_relaxed);
+    uint64_t step = atomic_load_explicit(&store->engine->space.step_bytes, memory_order_relaxed);
     atomic_store_explicit(&store->unflushed, store->memory, memory_order_relaxed);
     store->measure = store->engine->config.disk_reserve != 0 &&
                      (written - store->measured_at >= step || store->measured_at == 0);
