@@ -222,7 +222,7 @@ static void end_compaction(struct rf_store *store, struct rf_job *job)
     }
     rf_merge_fini(&job->merge); /* reads the inputs */
     for (uint32_t i = 0; i < job->n_inputs; i++) {
-        rf_data_file_free(job->inputs[i]);
+        rf_data_file_drop(job->inputs[i]);
     }
     job->n_inputs = 0;
     rf_assert(part_has_room(job));
@@ -240,8 +240,9 @@ static void end_compaction(struct rf_store *store, struct rf_job *job)
 
 static struct rf_job *begin_trim(struct rf_store *store)
 {
-    /* While the disk is full, now and then a job without work looks whether it still is. */
-    bool look = store->disk_full && store->wall_ms >= store->space_at_ms;
+    /* Once a second a job without work looks how full the disk is: others fill it and make room, too. */
+    bool look = store->shard == 0 && store->engine->config.disk_reserve != 0 &&
+                store->wall_ms >= store->space_at_ms;
     if ((!store->trim_due && !look) || store->trimming || store->compacting) {
         return NULL;
     }
@@ -290,12 +291,24 @@ static void end_trim(struct rf_store *store, struct rf_job *job, bool done)
 
 /* ---- Begin and end ------------------------------------------------------------------------ */
 
+/* The disk becomes full: flushed memtables let the log go, which may be most of what is on a small
+ * disk. */
+static void flush_when_full(struct rf_store *store)
+{
+    bool full = rf_space_is_full(store->engine);
+    if (full && !store->was_full) {
+        rf_store_request_flush(store);
+    }
+    store->was_full = full;
+}
+
 struct rf_job *rf_store_job_begin(struct rf_store *store)
 {
     rf_assert(store->magic == RF_STORE_MAGIC);
     if (store->stats.read_only != 0) {
         return NULL; /* nothing is acknowledged any more, nothing must change */
     }
+    flush_when_full(store);
     struct rf_job *job = begin_flush(store);
     if (job == NULL) {
         job = begin_trim(store);
@@ -315,7 +328,7 @@ static void undo(struct rf_store *store, struct rf_job *job)
         if (!job->commit_tried) {
             add_garbage(store, job->partition, job->outputs[i]->number);
         }
-        rf_data_file_free(job->outputs[i]);
+        rf_data_file_drop(job->outputs[i]);
     }
     job->n_outputs = 0;
     if (job->writing != 0) {
@@ -360,7 +373,8 @@ struct rf_result rf_store_job_end(struct rf_store *store, struct rf_job *job)
     store->compacting = store->compacting && job->kind != RF_JOB_COMPACT;
     store->trimming = store->trimming && job->kind != RF_JOB_TRIM;
     store->stats.failed_jobs += finished && !done;
-    if (finished && !done) {
+    bool told = (store->no_space & RF_SPACE_FLUSH) != 0 && job->result.rc == RF_DISK_RESERVE;
+    if (finished && !done && !told) {
         rf_log(RF_LOG_ERROR, "job_failed", "shard=%u kind=%s partition=%u text=\"%s\"",
                store->shard,
                job->kind == RF_JOB_FLUSH     ? "flush"
@@ -368,9 +382,8 @@ struct rf_result rf_store_job_end(struct rf_store *store, struct rf_job *job)
                                              : "deletion",
                job->partition, rf_rc_text(job->result.rc));
     }
-    if (finished) {
-        store->disk_full = job->no_space || store->log_waits;
-        store->stats.disk_full = store->disk_full;
+    if (finished && job->kind == RF_JOB_FLUSH) {
+        rf_space_found_none(store, RF_SPACE_FLUSH, job->result.rc == RF_DISK_RESERVE);
     }
     if (job->kind == RF_JOB_TRIM) {
         end_trim(store, job, done);

@@ -228,7 +228,7 @@ static void pass_interval(struct model *model)
     for (uint32_t s = 0; s < model->config.n_shards; s++) {
         struct rf_store *store = rf_engine_store(model->engine, s);
         run_log(model, store);
-        if (rf_store_read_only(store) || rf_store_stats(store).disk_full != 0) {
+        if (rf_store_read_only(store)) {
             return; /* the sync was not to be had */
         }
     }
