@@ -120,6 +120,7 @@ bool rf_sim_store_open(struct rf_sim_store *store, char why[512])
         .n_partitions = store->config.n_partitions,
         .n_shards = store->config.n_shards,
         .segment_max = SEGMENT_BYTES,
+        .wal_allocate = SEGMENT_BYTES / 4,
         .random = store->config.node,
         .secret = store->config.seed,
         .memtable_max = MEMTABLE_BYTES,

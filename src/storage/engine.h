@@ -18,8 +18,9 @@ struct rf_engine_config {
     uint32_t     n_partitions; /* 1 … 256, a power of two; used at the first start */
     uint32_t     n_shards;     /* 1 … 254 */
     uint64_t     segment_max;  /* bytes per WAL segment */
-    uint64_t     random;       /* from the host: becomes the node id at the first start */
-    uint64_t     secret;       /* ditto, and the logs' secret; independent of `random` */
+    uint64_t wal_allocate; /* space for the log is taken in steps of so many bytes; 0: as written */
+    uint64_t random;       /* from the host: becomes the node id at the first start */
+    uint64_t secret;       /* ditto, and the logs' secret; independent of `random` */
     /* Limits of the node, shared evenly by the stores; 0: none. */
     uint64_t memtable_max;       /* bytes of one table's memtables; above, they are flushed */
     uint64_t memtable_total_max; /* bytes of all; above, the largest table is flushed, at twice as

@@ -61,6 +61,7 @@ struct rf_wal {
     uint64_t       segment;           /* of `file`, or the next to make */
     uint64_t       segment_first_seq; /* ditto */
     uint64_t       offset;
+    uint64_t       allocated;   /* space that `file` has; UINT64_MAX: no more is asked for */
     uint64_t       run_bytes;   /* by which the segment grew */
     uint64_t       run_durable; /* up to where a finished segment was made durable; 0: none was */
     enum rf_rc     run_result;
@@ -298,6 +299,7 @@ static struct rf_result open_segment(struct rf_wal *wal)
     wal->file_dirty = false;
     wal->segment_first_seq = wal->writing.first_seq;
     wal->offset = 0;
+    wal->allocated = wal->config.allocate == 0 ? UINT64_MAX : 0;
     return final_result(fs.ops->sync_dir(fs.context, wal->dir));
 }
 
@@ -337,6 +339,18 @@ static struct rf_result seal_group(struct rf_wal *wal, struct group *group, uint
     return rf_result(group->bytes.size == 0 ? RF_NO_MEMORY : RF_OK);
 }
 
+/* Takes space ahead of the writes. They work without it as well, so a failure is no matter. */
+static void allocate(struct rf_wal *wal, uint64_t end)
+{
+    struct rf_fs fs = wal->config.fs;
+    uint64_t     step = wal->config.allocate;
+    if (end > wal->allocated) {
+        uint64_t size = (end + step - 1) / step * step;
+        bool     done = rf_ok(fs.ops->allocate(fs.context, wal->file, size));
+        wal->allocated = done ? size : UINT64_MAX;
+    }
+}
+
 static struct rf_result write_group(struct rf_wal *wal)
 {
     struct group *group = &wal->writing;
@@ -349,6 +363,7 @@ static struct rf_result write_group(struct rf_wal *wal)
         RF_TRY(group->closed ? sync_file(wal) : rf_result(RF_OK));
         uint64_t at = group->mark ? (wal->offset + BLOCK - 1) / BLOCK * BLOCK : wal->offset;
         RF_TRY(seal_group(wal, group, at));
+        allocate(wal, at + group->bytes.size);
         RF_TRY(fs.ops->pwrite(fs.context, wal->file, group->bytes, at));
         wal->run_bytes = at + group->bytes.size - wal->offset;
         wal->offset += wal->run_bytes;

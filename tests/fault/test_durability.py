@@ -1,4 +1,7 @@
-"""Modes of durability on real processes: S30, S31, D5."""
+"""Modes of durability, and a log that cannot be written, on real processes: S30, S31, S36, D5."""
+import itertools
+import resource
+
 import pytest
 
 from cluster_conftest import until
@@ -45,3 +48,36 @@ def test_clean_stop_is_told(configured):
         until(lambda: ready(node), "ready")
         assert "unclean_logs=0" in [line for line in node.log().splitlines() if "event=recovered" in line][-1]
         assert node.value("k", consistency="strong") == b"v"
+
+
+def test_failed_log_write(configured):
+    """The log of one node cannot be written any more (its files may not grow): that node acknowledges
+    nothing, says so in its log once per shard, by a metric and to load balancers, does not try again, and
+    the cluster goes on without it. Started again on a sound disk it serves everything."""
+    cluster = configured()
+    n1, _, n3 = cluster.nodes
+    for i in range(20):
+        assert n1.put(f"before/{i}", "v" * 500).status_code == 201
+    resource.prlimit(n3.pid, resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
+    done = itertools.count()
+
+    def write():
+        assert n1.put(f"after/{next(done)}", "v" * 500).status_code == 201
+        return n3.metric("ringfort_storage_read_only") == 1
+
+    until(write, "n3 tells that it is read-only")
+    told = n3.request("GET", "/health/ready")
+    assert told.status_code == 503 and told.json()["reason"] == "read_only"
+    failed = n3.log().count("event=wal_failed")
+    for i in range(20):
+        assert n1.put(f"later/{i}", "v").status_code == 201
+    assert n1.value("before/3", consistency="strong") == b"v" * 500
+    assert failed >= 1
+    shards = {line.split("shard=")[1].split()[0] for line in n3.log().splitlines() if "event=wal_failed" in line}
+    assert n3.log().count("event=wal_failed") == len(shards)
+    n3.kill()
+    n3.start()
+    settled(cluster)
+    for i in range(20):
+        assert n3.value(f"later/{i}", consistency="strong") == b"v"
+        assert n3.value(f"before/{i}", consistency="strong") == b"v" * 500

@@ -413,6 +413,7 @@ static void run_seed(uint64_t seed, struct model *sum)
     model->disk = rf_disk_new(seed);
     model->config = small_config(rf_disk_fs(model->disk), "/node");
     model->config.segment_max = 1024;
+    model->config.wal_allocate = seed % 3 == 0 ? 0 : 700;
     model->config.memtable_max = 6000;
     model->config.memtable_total_max = 30000;
     model->config.wal_max = 12000;
