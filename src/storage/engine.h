@@ -139,7 +139,8 @@ struct rf_store_stats {
     uint64_t applies, reads, scans, newer, memtable_hits;
     uint64_t bloom_negatives, files_asked, files_skipped; /* look-ups in files */
     uint64_t cold_reads, cold_waits; /* read from the disk; waited for such a read of their key */
-    uint64_t cannot_say, damaged_blocks;
+    uint64_t cannot_say, damaged_blocks, healed_keys;
+    uint64_t damages; /* gauge: token intervals in which rows are lost */
     uint64_t flushes, flushed_rows, flushed_bytes;
     uint64_t compactions, compacted_in_bytes, compacted_out_bytes;
     uint64_t dropped_rows;   /* left out by flush and compaction */

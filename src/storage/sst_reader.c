@@ -19,6 +19,7 @@ struct rf_sst {
     struct rf_slice    index;
     struct rf_buf      bloom_block;
     struct rf_slice    bloom;
+    bool               bloom_damaged;
 };
 
 /* ---- Opening ------------------------------------------------------------------------------ */
@@ -64,6 +65,21 @@ static struct rf_result load_footer(struct rf_sst *sst, uint64_t file)
     return rf_result(fits ? RF_OK : RF_CORRUPT);
 }
 
+static struct rf_result load_filter(struct rf_sst *sst)
+{
+    struct rf_sst_block_head head;
+    struct rf_result         loaded =
+        load_block(sst, RF_SST_BLOOM, sst->info.bloom_offset, sst->info.bloom_size, false,
+                   &sst->bloom_block, &head, &sst->bloom);
+    sst->bloom_damaged =
+        loaded.rc == RF_CORRUPT || (rf_ok(loaded) && sst->bloom.size % RF_BLOOM_LINE != 0);
+    if (sst->bloom_damaged) {
+        sst->bloom = rf_slice(NULL, 0); /* "may hold" every key */
+        return rf_result(RF_OK);
+    }
+    return loaded;
+}
+
 static struct rf_result load_parts(struct rf_sst *sst)
 {
     struct rf_sst_block_head head;
@@ -72,12 +88,7 @@ static struct rf_result load_parts(struct rf_sst *sst)
     if (sst->info.n_blocks == 0 || sst->index.size != sst->info.n_blocks * RF_SST_INDEX_ENTRY) {
         return rf_result(RF_CORRUPT);
     }
-    if (sst->info.bloom_size != 0) {
-        RF_TRY(load_block(sst, RF_SST_BLOOM, sst->info.bloom_offset, sst->info.bloom_size, false,
-                          &sst->bloom_block, &head, &sst->bloom));
-        return rf_result(sst->bloom.size % RF_BLOOM_LINE == 0 ? RF_OK : RF_CORRUPT);
-    }
-    return rf_result(RF_OK);
+    return sst->info.bloom_size == 0 ? rf_result(RF_OK) : load_filter(sst);
 }
 
 struct rf_result rf_sst_open(struct rf_fs fs, const char *path, uint64_t file,
@@ -130,6 +141,11 @@ size_t rf_sst_memory(const struct rf_sst *sst)
     return sizeof(*sst) + sst->index_block.cap + sst->bloom_block.cap;
 }
 
+bool rf_sst_filter_damaged(const struct rf_sst *sst)
+{
+    return sst->bloom_damaged;
+}
+
 bool rf_sst_may_hold(const struct rf_sst *sst, uint64_t token, struct rf_slice key)
 {
     rf_assert(sst->magic == SST_MAGIC);
@@ -144,6 +160,15 @@ static struct rf_sst_index_entry entry_at(const struct rf_sst *sst, uint64_t num
 {
     rf_assert(number < sst->info.n_blocks);
     return rf_sst_index_get(sst->index.data + number * RF_SST_INDEX_ENTRY);
+}
+
+void rf_sst_block_tokens(const struct rf_sst *sst, uint64_t number, uint64_t *ret_first,
+                         uint64_t *ret_last)
+{
+    bool last = number + 1 >= sst->info.n_blocks;
+    *ret_first = entry_at(sst, number).first_token;
+    /* Rows of the next block's first token may be in both, whatever a damaged writer said. */
+    *ret_last = last ? sst->info.last_token : entry_at(sst, number + 1).first_token;
 }
 
 /* The first block in which a row of this token may be. */

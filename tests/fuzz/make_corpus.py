@@ -58,9 +58,10 @@ elf = (b"\x7fELF\2\1\1" + bytes(9) + struct.pack("<HHIQQQIHHHHHH", 3, 62, 1, 0, 
        + struct.pack("<IIQQQQQQ", 4, 4, 120, 0, 0, 12 + 12 + 124, 12 + 12 + 124, 4))
 note = struct.pack("<QHHHHII", 0x74726F6674676E69, 1, 0, 2, 0, 56, 376) + b"x".ljust(64, b"\0") + b"1".ljust(32, b"\0")
 seeds("elf_note", elf + struct.pack("<III", 9, len(note), 0x52460001) + b"Ringfort\0\0\0\0" + note, elf)
-edit = struct.pack("<IIQQQ", 1, 0, 1, 100, 4096)
-seeds("manifest", struct.pack("<IIIIHHIQQQ", 0x524D4652, 0, 80, 1, 1, 1, 0, 1, 0, 2) + edit,
-      struct.pack("<IIIIHHIQQQ", 0x524D4652, 0, 112, 2, 1, 0, 0, 1, 1, 9) + edit + struct.pack("<IIQQQ", 2, 0, 1, 0, 0))
+edit = struct.pack("<II7Q", 1, 0, 1, 100, 4096, 5, 9, 77, 0)
+seeds("manifest", struct.pack("<IIIIHHIQQQ", 0x524D4652, 0, 112, 1, 2, 1, 0, 1, 0, 2) + edit,
+      struct.pack("<IIIIHHIQQQ", 0x524D4652, 0, 176, 2, 2, 0, 0, 1, 1, 9) + edit
+      + struct.pack("<II7Q", 4, 0, 1, 100, 0, 5, 9, 77, 1))
 
 
 def sst(rows, bloom):

@@ -318,7 +318,7 @@ static void damaged_tail_of_manifest(void **state)
     flush(files, 1);
     fill(files, 20, 101, "w");
     flush(files, 1); /* its record is the last one */
-    assert_true(rf_disk_flip(files->disk, "/node/p000/manifest", 90, 3));
+    assert_true(rf_disk_flip(files->disk, "/node/p000/manifest", 154, 3));
     reopen(files);
     assert_true(rf_engine_recovery(files->base.engine).adopted_files >= 1);
     assert_value(store_of(files), "k15", "w");
