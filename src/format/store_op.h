@@ -61,6 +61,19 @@ struct rf_store_done {
     uint64_t token;  /* SCAN found: of the last row; with its key, where to go on */
 };
 
+/* What a node's storage takes, as it tells the other nodes. */
+enum rf_storage_state {
+    RF_STORAGE_OK,
+    RF_STORAGE_FULL,      /* the disk's reserve is reached: no new values; deletes and reads work */
+    RF_STORAGE_READ_ONLY, /* a log has failed: nothing is acknowledged; reads work */
+};
+
+/* The word for it in logs, status and health. */
+static inline const char *rf_storage_state_name(enum rf_storage_state state)
+{
+    return state == RF_STORAGE_OK ? "ok" : state == RF_STORAGE_FULL ? "full" : "read_only";
+}
+
 /* A store is driven by its owner thread. Everything that blocks happens elsewhere (the log thread,
  * background jobs) and shows as completions. */
 struct rf_store_ops {

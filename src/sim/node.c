@@ -213,6 +213,16 @@ static void tell_alive(struct rf_sim *sim, struct rf_sim_node *node, uint64_t ab
     }
 }
 
+static void tell_storage(struct rf_sim *sim, struct rf_sim_node *node, uint64_t about,
+                         enum rf_storage_state storage)
+{
+    uint32_t        control = sim->options.n_shards;
+    struct rf_event event = {.kind = RF_EV_STORAGE, .as.peer = {.node = about, .storage = storage}};
+    for (uint32_t s = 0; s < control && !sim->gossip_only; s++) {
+        rf_sim_mail(sim, node, control, s, &event);
+    }
+}
+
 static uint32_t node_by_address(const struct rf_sim *sim, const char *address)
 {
     unsigned index = 0;
@@ -250,6 +260,9 @@ static void do_effect(struct rf_sim *sim, struct rf_sim_node *node, uint32_t mac
         break;
     case RF_FX_ALIVE:
         tell_alive(sim, node, effect->node, effect->as.up);
+        break;
+    case RF_FX_STORAGE:
+        tell_storage(sim, node, effect->node, effect->as.storage);
         break;
     case RF_FX_REFUSED:
         rf_sim_violation(sim, "node %u is refused: %s", node->index, effect->text);
@@ -446,6 +459,25 @@ void rf_sim_work(struct rf_sim *sim, struct rf_sim_node *node, uint32_t shard)
     plan_work(sim, node, shard);
 }
 
+static void tell_full(struct rf_sim *sim, struct rf_sim_node *node)
+{
+    struct rf_event event = {.kind = RF_EV_STORAGE,
+                             .as.peer = {.storage = node->full ? RF_STORAGE_FULL : RF_STORAGE_OK}};
+    rf_sim_push(sim, node, sim->options.n_shards, &event);
+}
+
+void rf_sim_node_set_full(struct rf_sim *sim, struct rf_sim_node *node, bool full)
+{
+    if (sim->options.engine || sim->gossip_only || full == node->full) {
+        return;
+    }
+    node->full = full;
+    rf_sim_store_set_full(node->store, full);
+    if (node->up) {
+        tell_full(sim, node);
+    }
+}
+
 void rf_sim_node_start(struct rf_sim *sim, struct rf_sim_node *node)
 {
     rf_assert(!node->up);
@@ -473,6 +505,9 @@ void rf_sim_node_start(struct rf_sim *sim, struct rf_sim_node *node)
         if (!sim->gossip_only || m == sim->options.n_shards) {
             run_at(sim, node, m, sim->now_us + rf_sim_random(sim, 1000000));
         }
+    }
+    if (node->full) {
+        tell_full(sim, node);
     }
 }
 

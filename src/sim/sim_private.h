@@ -68,6 +68,7 @@ struct rf_sim_node {
     uint32_t              index;
     uint64_t              id;
     bool                  up;
+    bool                  full;        /* the model store refuses new values */
     uint32_t              incarnation; /* +1 at each start and crash */
     uint64_t              generation;
     uint64_t              cluster;         /* durable: the one that its identity names */
@@ -196,6 +197,8 @@ uint32_t rf_sim_node_by_id(const struct rf_sim *sim, uint64_t id); /* n_nodes: u
 /* --- node.c */
 void rf_sim_node_init(struct rf_sim *sim, uint32_t index);
 void rf_sim_node_fini(struct rf_sim *sim, struct rf_sim_node *node);
+/* Its disk is full, or not any more; its control machine hears of it. */
+void rf_sim_node_set_full(struct rf_sim *sim, struct rf_sim_node *node, bool full);
 void rf_sim_node_start(struct rf_sim *sim, struct rf_sim_node *node);
 void rf_sim_node_crash(struct rf_sim *sim, struct rf_sim_node *node);
 /* Queues an event for a machine (its references pass over) and lets it run soon. */

@@ -62,13 +62,14 @@ void rf_damage_note_block(struct rf_store *store, struct rf_store_table *table, 
     damage.id = ++self->last_damage;
     store->damage_due = rf_damage_add(part, &damage) || store->damage_due;
     store->stats.damaged_blocks++;
-    rf_log(RF_LOG_ERROR, "block_damaged",
-           "file=%016llx partition=%u table=%016llx block=%llu first_token=%016llx "
-           "last_token=%016llx text=\"a block of a table file failed its check and is never served; "
-           "this replica does not answer for keys of these tokens until they are repaired\"",
-           (unsigned long long)file->number, partition, (unsigned long long)table->id,
-           (unsigned long long)block, (unsigned long long)damage.first_token,
-           (unsigned long long)damage.last_token);
+    rf_log(
+        RF_LOG_ERROR, "block_damaged",
+        "file=%016llx partition=%u table=%016llx block=%llu first_token=%016llx "
+        "last_token=%016llx text=\"a block of a table file failed its check and is never served; "
+        "this replica does not answer for keys of these tokens until they are repaired\"",
+        (unsigned long long)file->number, partition, (unsigned long long)table->id,
+        (unsigned long long)block, (unsigned long long)damage.first_token,
+        (unsigned long long)damage.last_token);
 }
 
 struct rf_result rf_damage_note_file(struct rf_engine *engine, struct rf_part *part,

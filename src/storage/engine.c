@@ -320,6 +320,7 @@ struct rf_result rf_engine_open(const struct rf_engine_config *config,
         rf_engine_close(engine);
         return opened;
     }
+    rf_space_start(engine);
     *ret_engine = engine;
     return rf_result(RF_OK);
 }

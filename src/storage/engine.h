@@ -24,8 +24,9 @@ struct rf_engine_config {
     uint64_t memtable_total_max; /* bytes of all; above, the largest table is flushed, at twice as
                                     much writes are refused */
     uint64_t wal_max;            /* bytes of all segments; above, what pins the oldest is flushed */
-    uint32_t disk_reserve; /* hundredths of a percent of the disk; with less free, new values are
-                              refused (RF_STORE_FULL), deletes are not */
+    uint32_t
+        disk_reserve; /* hundredths of a percent of the disk that are kept for merges; with less
+                              free, new values are refused (RF_STORE_FULL), deletes are not */
 };
 
 /* Why opening failed, for the operator. */
@@ -61,6 +62,18 @@ uint32_t rf_engine_shard_of(const struct rf_engine *engine, uint64_t token);
 
 /* The shard that runs the operation: a scan names its partition, the others a token. Thread: any. */
 uint32_t rf_engine_op_shard(const struct rf_engine *engine, const struct rf_store_op *op);
+
+/* The disk, as it was measured last: with every few MiB written, at the end of every job, and once a
+ * second. Thread: any. Blocks: no. */
+struct rf_disk_space {
+    uint64_t free_bytes, total_bytes;
+    uint64_t needed_bytes; /* with less free it is full: the reserve, and room for the memtables */
+    bool     low;          /* nearly full: the alarm before */
+    bool     full;         /* new values are refused */
+};
+struct rf_disk_space rf_engine_disk(const struct rf_engine *engine);
+/* What this node's storage takes. Thread: any. Blocks: no. */
+enum rf_storage_state rf_engine_storage_state(const struct rf_engine *engine);
 
 /* Makes a table known to every store; before the stores are used. */
 RF_CHECKED struct rf_result rf_engine_add_table(struct rf_engine             *engine,
@@ -151,7 +164,6 @@ struct rf_store_stats {
     uint64_t quarantined_partitions;         /* gauge */
     uint64_t wal_groups, wal_bytes, wal_records;
     uint64_t memtable_bytes, memtable_rows; /* gauges */
-    uint64_t disk_full;                     /* gauge, 1: new values are refused */
     uint64_t read_only; /* gauge, 1: the log failed; nothing is acknowledged any more */
 };
 /* Walks all files: once a second, not per request. Thread: owner. Blocks: no. */

@@ -1,6 +1,6 @@
 /* Inside of the engine: engine.c (directory, recovery), partition.c (manifests and files at the
  * start), store.c (operations of one shard), find.c (look-ups), scan.c, job.c (background jobs),
- * compaction.c (what to merge). */
+ * compaction.c (what to merge), space.c (how full the disk is). */
 #ifndef RF_STORAGE_ENGINE_PRIVATE_H
 #define RF_STORAGE_ENGINE_PRIVATE_H
 
@@ -113,13 +113,17 @@ struct rf_store {
     struct rf_cold_queue cold;
     /* Background. */
     uint64_t           wall_ms;
-    uint64_t           retry_at_ms;    /* after a failed job */
-    size_t             memory;         /* bytes of all memtables */
-    bool               disk_full;      /* new values are refused */
-    bool               log_waits;      /* the group on its way found no space and is tried again */
-    uint64_t           space_at_ms;    /* when to look at the free space again */
-    bool               flush_due;      /* some part wants a flush */
-    bool               compaction_due; /* some part must be looked at */
+    uint64_t           retry_at_ms; /* after a failed job */
+    size_t             memory;      /* bytes of all memtables */
+    _Atomic uint64_t   unflushed;   /* `memory`, for whoever measures the disk */
+    unsigned           no_space;    /* enum rf_space_writer, set: found none and are tried again */
+    bool               was_full;    /* the memtables were flushed when the disk became full */
+    bool               measure;     /* the group on its way is followed by a look at the disk */
+    uint64_t           measured_at; /* bytes of the log at the last one */
+    uint64_t           log_retry_at_ms; /* the group that found no space is written again */
+    uint64_t           space_at_ms;     /* when to look at the free space again */
+    bool               flush_due;       /* some part wants a flush */
+    bool               compaction_due;  /* some part must be looked at */
     bool               flushing, compacting, trimming, recording; /* such a job is under way */
     bool               damage_due;                                /* some damage is not on record */
     bool               trim_due;
@@ -134,6 +138,25 @@ struct rf_old_segment {
     bool damaged; /* is put aside, not deleted: it may be all that is left of some writes */
 };
 
+enum rf_space_level {
+    RF_SPACE_OK,
+    RF_SPACE_LOW,      /* twice the reserve is left: the alarm */
+    RF_SPACE_FULL,     /* the reserve: no new values */
+    RF_SPACE_CRITICAL, /* a quarter of it: no hints and repairs either */
+};
+
+/* Who must have space, or nothing is acknowledged any more in the end. */
+enum rf_space_writer { RF_SPACE_LOG = 1, RF_SPACE_FLUSH = 2 };
+
+/* The disk, as measured last; space.c. */
+struct rf_space {
+    _Atomic uint64_t free_bytes, total_bytes, needed_bytes;
+    _Atomic uint64_t step_bytes;  /* of the log until it is measured again */
+    _Atomic uint32_t level;       /* enum rf_space_level */
+    _Atomic uint32_t n_without;   /* stores whose log or flush found no space */
+    _Atomic uint32_t n_read_only; /* stores whose log has failed */
+};
+
 struct rf_engine {
     struct rf_engine_config config;
     struct rf_file          lock;
@@ -144,6 +167,7 @@ struct rf_engine {
     struct rf_store        *stores;
     struct rf_old_segment  *old_segments; /* of earlier runs, in order */
     uint32_t                n_old_segments, cap_old_segments;
+    struct rf_space         space;
     _Atomic uint64_t        old_bytes; /* of them; 0 when they are gone */
     _Atomic bool            old_gone;  /* and with them what must go before newer segments may */
     _Atomic uint32_t        old_pins;  /* memtables that hold rows of them */
@@ -296,6 +320,20 @@ uint64_t rf_store_pinned_seq(const struct rf_store *store);
 void rf_store_check_limits(struct rf_store *store, struct rf_store_table *table);
 /* May another row be taken in? */
 bool rf_store_has_room(const struct rf_store *store);
+
+/* ---- space.c */
+/* The first look, when the stores are recovered: a node may start on a full disk. */
+void rf_space_start(struct rf_engine *engine);
+/* Looks at the disk's free space. Thread: any. Blocks: as statvfs. */
+void rf_space_measure(struct rf_engine *engine);
+/* Is new data refused? Thread: any. */
+bool rf_space_is_full(const struct rf_engine *engine);
+/* Is this row refused for want of space? Thread: owner. */
+bool rf_space_refuses(const struct rf_store *store, const struct rf_store_op *op);
+/* The log or a flush of this store found no space, or is past that. Logged once. Thread: owner. */
+void rf_space_found_none(struct rf_store *store, enum rf_space_writer writer, bool none);
+/* A group of the log begins: decides whether the disk is measured behind it. Thread: owner. */
+void rf_space_begin_group(struct rf_store *store);
 
 /* ---- compaction.c */
 struct rf_compaction {

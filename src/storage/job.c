@@ -240,8 +240,9 @@ static void end_compaction(struct rf_store *store, struct rf_job *job)
 
 static struct rf_job *begin_trim(struct rf_store *store)
 {
-    /* While the disk is full, now and then a job without work looks whether it still is. */
-    bool look = store->disk_full && store->wall_ms >= store->space_at_ms;
+    /* Once a second a job without work looks how full the disk is: others fill it and make room, too. */
+    bool look = store->shard == 0 && store->engine->config.disk_reserve != 0 &&
+                store->wall_ms >= store->space_at_ms;
     if ((!store->trim_due && !look) || store->trimming || store->compacting) {
         return NULL;
     }
@@ -353,12 +354,24 @@ static void end_record(struct rf_store *store, struct rf_job *job, bool done)
 
 /* ---- Begin and end ------------------------------------------------------------------------ */
 
+/* The disk becomes full: flushed memtables let the log go, which may be most of what is on a small
+ * disk. */
+static void flush_when_full(struct rf_store *store)
+{
+    bool full = rf_space_is_full(store->engine);
+    if (full && !store->was_full) {
+        rf_store_request_flush(store);
+    }
+    store->was_full = full;
+}
+
 struct rf_job *rf_store_job_begin(struct rf_store *store)
 {
     rf_assert(store->magic == RF_STORE_MAGIC);
     if (store->stats.read_only != 0) {
         return NULL; /* nothing is acknowledged any more, nothing must change */
     }
+    flush_when_full(store);
     struct rf_job *job = begin_record(store);
     if (job == NULL) {
         job = begin_flush(store);
@@ -432,7 +445,8 @@ struct rf_result rf_store_job_end(struct rf_store *store, struct rf_job *job)
     store->trimming = store->trimming && job->kind != RF_JOB_TRIM;
     store->recording = store->recording && job->kind != RF_JOB_RECORD;
     store->stats.failed_jobs += finished && !done;
-    if (finished && !done) {
+    bool told = (store->no_space & RF_SPACE_FLUSH) != 0 && job->result.rc == RF_DISK_RESERVE;
+    if (finished && !done && !told) {
         rf_log(RF_LOG_ERROR, "job_failed", "shard=%u kind=%s partition=%u text=\"%s\"",
                store->shard,
                job->kind == RF_JOB_FLUSH     ? "flush"
@@ -441,9 +455,8 @@ struct rf_result rf_store_job_end(struct rf_store *store, struct rf_job *job)
                                              : "recording a damage",
                job->partition, rf_rc_text(job->result.rc));
     }
-    if (finished) {
-        store->disk_full = job->no_space || store->log_waits;
-        store->stats.disk_full = store->disk_full;
+    if (finished && job->kind == RF_JOB_FLUSH) {
+        rf_space_found_none(store, RF_SPACE_FLUSH, job->result.rc == RF_DISK_RESERVE);
     }
     if (job->kind == RF_JOB_TRIM) {
         end_trim(store, job, done);

@@ -44,7 +44,6 @@ struct rf_job {
     struct rf_data_file **outputs; /* n_inputs + 1 at most */
     uint32_t              n_outputs;
     bool                  commit_tried; /* whether its files are on record is open */
-    bool                  no_space;     /* the disk's reserve is reached, as the job saw it */
     uint64_t              rows, dropped, expired, in_bytes, out_bytes;
     struct rf_damage      damages[RF_RECORD_MAX];
     uint32_t              n_damages;

@@ -10,7 +10,7 @@
 
 /* ---- Space -------------------------------------------------------------------------------- */
 
-/* Is the reserve reached, or (for a merge, which may use the reserve) less free than needed? */
+/* Is less free than a merge needs? It may use the reserve. */
 static bool is_short_of_space(const struct rf_job *job, uint64_t needed)
 {
     const struct rf_engine_config *config = &job->engine->config;
@@ -19,7 +19,7 @@ static bool is_short_of_space(const struct rf_job *job, uint64_t needed)
     if (!rf_ok(config->fs.ops->free_space(config->fs.context, config->dir, &free_bytes, &total))) {
         return false; /* not known: writing will tell */
     }
-    return free_bytes < (needed != 0 ? needed : total / 10000 * config->disk_reserve);
+    return free_bytes < needed;
 }
 
 /* ---- Start -------------------------------------------------------------------------------- */
@@ -315,8 +315,7 @@ bool rf_job_step(struct rf_job *job)
     if (!rf_ok(job->result)) {
         job->phase = RF_PHASE_DONE;
     }
-    if (job->phase == RF_PHASE_DONE) {
-        job->no_space = job->result.rc == RF_DISK_RESERVE || is_short_of_space(job, 0);
-    }
+    rf_space_measure(
+        job->engine); /* what was written may have been much, and so what was deleted */
     return job->phase == RF_PHASE_DONE;
 }

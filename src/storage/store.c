@@ -200,21 +200,13 @@ struct rf_result rf_store_merge_row(struct rf_store *store, uint64_t table_id, u
     return rf_result(RF_OK);
 }
 
-/* Does the disk's reserve stand in the way? It is kept for deletes, for what was acknowledged before
- * (repairs, delivered hints) and for the node's own tables: hints, clock ceilings, members. */
-static bool is_refused(const struct rf_store *store, const struct rf_store_op *op)
-{
-    return store->disk_full && (op->row.flags & RF_ROW_TOMBSTONE) == 0 &&
-           op->mode != RF_APPLY_REPAIR && op->table >= RF_TABLE_FIRST_USER;
-}
-
 /* Logs the row and puts it into the memtable. */
 static enum rf_store_status store_row(struct rf_store *store, struct rf_store_table *table,
                                       const struct rf_store_op *op, uint64_t *ret_seq)
 {
     struct rf_wal_record record = {op->table, rf_partition_of(store->engine, op->token), op->token,
                                    op->row};
-    if (is_refused(store, op)) {
+    if (rf_space_refuses(store, op)) {
         return RF_STORE_FULL;
     }
     if (!rf_store_has_room(store)) {
@@ -358,12 +350,13 @@ const struct rf_store_ops rf_lsm_ops = {.submit = store_submit, .poll = store_po
 bool rf_store_log_begin(struct rf_store *store)
 {
     bool again = rf_wal_waits_for_space(store->wal);
-    if (again && store->wall_ms != 0 && store->wall_ms < store->space_at_ms) {
+    if (again && store->wall_ms != 0 && store->wall_ms < store->log_retry_at_ms) {
         return false; /* not with every turn of the loop */
     }
     if (!rf_wal_begin(store->wal)) {
         return false;
     }
+    rf_space_begin_group(store);
     if (again) {
         return true; /* the same group: who waits for it goes on waiting */
     }
@@ -377,6 +370,9 @@ bool rf_store_log_begin(struct rf_store *store)
 void rf_store_log_run(struct rf_store *store)
 {
     rf_wal_run(store->wal);
+    if (store->measure) {
+        rf_space_measure(store->engine);
+    }
 }
 
 static void fail_all(struct rf_done_list *waiting)
@@ -399,15 +395,15 @@ static void release_all(struct rf_store *store, struct rf_done_list *waiting)
 void rf_store_log_end(struct rf_store *store)
 {
     struct rf_result written = rf_wal_end(store->wal);
-    store->log_waits = written.rc == RF_DISK_RESERVE;
-    if (store->log_waits) {
-        store->disk_full = true;
-        store->stats.disk_full = 1;
-        store->space_at_ms = store->wall_ms + SPACE_RETRY_MS;
+    if (written.rc == RF_DISK_RESERVE) {
+        rf_space_found_none(store, RF_SPACE_LOG, true);
+        store->log_retry_at_ms = store->wall_ms + SPACE_RETRY_MS;
         return;
     }
+    rf_space_found_none(store, RF_SPACE_LOG, false);
     if (!rf_ok(written)) {
         store->stats.read_only = 1;
+        atomic_fetch_add(&store->engine->space.n_read_only, 1);
         fail_all(&store->waiting_writing);
         fail_all(&store->waiting_open);
         release_all(store, &store->waiting_writing);

@@ -22,8 +22,7 @@ static struct rf_store *store_of(struct damage *damage)
 static void open_it(struct damage *damage)
 {
     struct rf_table_policy policy = {.id = TEST_TABLE, .lz4 = true, .bloom_bits_per_key = 10};
-    assert_rc_ok(
-        rf_engine_open(&damage->base.config, &damage->base.engine, &damage->base.error));
+    assert_rc_ok(rf_engine_open(&damage->base.config, &damage->base.engine, &damage->base.error));
     assert_rc_ok(rf_engine_add_table(damage->base.engine, &policy));
 }
 
@@ -122,10 +121,8 @@ static bool check(struct damage *damage, unsigned i, uint64_t *ret_damage)
 static void repair(struct damage *damage, unsigned i, uint64_t heals)
 {
     char               key[16], value[600];
-    struct rf_store_op op = {.kind = RF_STORE_APPLY,
-                             .mode = RF_APPLY_REPAIR,
-                             .table = TEST_TABLE,
-                             .heals = heals};
+    struct rf_store_op op = {
+        .kind = RF_STORE_APPLY, .mode = RF_APPLY_REPAIR, .table = TEST_TABLE, .heals = heals};
     struct rf_store_done done;
     snprintf(key, sizeof(key), "key%u", i);
     value_of(i, value);
@@ -330,9 +327,12 @@ static void found_by_a_merge(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_byte),          cmocka_unit_test(damage_is_remembered),
-        cmocka_unit_test(file_is_remembered),  cmocka_unit_test(healing),
-        cmocka_unit_test(merging_leaves_it_alone), cmocka_unit_test(found_by_a_merge),
+        cmocka_unit_test(every_byte),
+        cmocka_unit_test(damage_is_remembered),
+        cmocka_unit_test(file_is_remembered),
+        cmocka_unit_test(healing),
+        cmocka_unit_test(merging_leaves_it_alone),
+        cmocka_unit_test(found_by_a_merge),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -421,7 +421,8 @@ static void log_waits_for_space(void **state)
         assert_int_equal(RF_STORE_FULL, put(store, "more", 1, "v"));
         assert_false(rf_store_read_only(store));
     }
-    assert_int_equal(1, rf_store_stats(store).disk_full);
+    assert_true(rf_engine_disk(files->base.engine).full);
+    assert_int_equal(RF_STORAGE_FULL, rf_engine_storage_state(files->base.engine));
     rf_disk_set_capacity(files->disk, UINT64_MAX);
     rf_store_set_time(store, 9000);
     done = finish_one(store);

@@ -144,6 +144,7 @@ static void carry_out(struct bench *bench, uint32_t node, const struct rf_effect
     case RF_FX_SEND_ADDR:
     case RF_FX_PUBLISH:
     case RF_FX_ALIVE:
+    case RF_FX_STORAGE:
     case RF_FX_REFUSED:
     default:
         fail_msg("an effect that a shard never has: %d", (int)effect->kind);

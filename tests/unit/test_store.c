@@ -297,14 +297,21 @@ static void reserve_is_for_repairs(void **state)
     struct store_fixture *fixture = *state;
     struct rf_store      *store = rf_engine_store(fixture->engine, 0);
     struct rf_row         row = row_of("key", 1, "v");
-    store->disk_full = true;
+    store->engine->space.level = RF_SPACE_FULL;
     assert_int_equal(RF_STORE_FULL, apply_row(store, TEST_TABLE, &row, RF_APPLY_MERGE));
     assert_int_equal(RF_STORE_FULL, apply_row(store, TEST_TABLE, &row, RF_APPLY_REFUSE_IF_NEWER));
     assert_int_equal(RF_STORE_STORED, apply_row(store, RF_TABLE_HINTS, &row, RF_APPLY_MERGE));
     assert_int_equal(RF_STORE_STORED, apply_row(store, RF_TABLE_META, &row, RF_APPLY_MERGE));
     assert_int_equal(RF_STORE_STORED, apply_row(store, TEST_TABLE, &row, RF_APPLY_REPAIR));
     assert_value(store, "key", "v");
-    store->disk_full = false;
+    store->engine->space.level = RF_SPACE_CRITICAL;
+    row.version.hlc = 2;
+    assert_int_equal(RF_STORE_FULL, apply_row(store, RF_TABLE_HINTS, &row, RF_APPLY_MERGE));
+    assert_int_equal(RF_STORE_FULL, apply_row(store, TEST_TABLE, &row, RF_APPLY_REPAIR));
+    assert_int_equal(RF_STORE_STORED, apply_row(store, RF_TABLE_META, &row, RF_APPLY_MERGE));
+    row.flags = RF_ROW_TOMBSTONE;
+    assert_int_equal(RF_STORE_STORED, apply_row(store, TEST_TABLE, &row, RF_APPLY_MERGE));
+    store->engine->space.level = RF_SPACE_OK;
 }
 
 int main(void)
