@@ -33,6 +33,10 @@ struct rf_fs_ops {
     /* Reads exactly `size` bytes; RF_TRUNCATED when the file ends earlier. */
     struct rf_result (*pread)(void *context, struct rf_file file, void *to, size_t size,
                               uint64_t offset);
+    /* As pread, but never waits for the disk: RF_PENDING when some of the bytes are not in memory.
+     * NULL: the host cannot tell, pread is used. Blocks: no. */
+    struct rf_result (*pread_cached)(void *context, struct rf_file file, void *to, size_t size,
+                                     uint64_t offset);
     struct rf_result (*pwrite)(void *context, struct rf_file file, struct rf_slice bytes,
                                uint64_t offset);
     /* Makes the file's bytes durable (fdatasync). A failure is final: never retried. */

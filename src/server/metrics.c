@@ -115,6 +115,11 @@ static void put_storage(struct rf_buf *body, const struct rf_store_stats *store)
            store->reads);
     simple(body, "ringfort_storage_memtable_hits_total", "counter", "Reads answered by a memtable.",
            store->memtable_hits);
+    simple(body, "ringfort_storage_cold_reads_total", "counter",
+           "Operations that read blocks from the disk, in a thread of their own.",
+           store->cold_reads);
+    simple(body, "ringfort_storage_cold_waits_total", "counter",
+           "Operations that waited for a read of their key from the disk.", store->cold_waits);
     simple(body, "ringfort_storage_refused_newer_total", "counter",
            "Writes refused because a newer version was stored.", store->newer);
     simple(body, "ringfort_wal_groups_total", "counter", "Groups written and synced.",

@@ -195,6 +195,7 @@ int rf_server_run(const char *config_path)
     }
     server->n_shards =
         (uint32_t)(server->config.node.threads != 0 ? server->config.node.threads : n_cpus);
+    rf_background_init(server->n_shards);
     server->started_ms = rf_clock_now().mono_us / 1000;
     if (!open_engine(server) || !start_threads(server)) {
         return 1; /* the process ends: nothing is worth taking apart */

@@ -62,11 +62,20 @@ static void submit(struct rf_worker *worker, struct rf_store_op *op)
     }
 }
 
-static void on_log_done(uv_async_t *handle)
+void rf_worker_take_done(struct rf_worker *worker)
 {
-    struct rf_worker    *worker = handle->data;
     struct rf_store_done done[64];
     uint32_t             n = 0;
+    while ((n = rf_lsm_ops.poll(worker->store, done, 64)) != 0) {
+        for (uint32_t i = 0; i < n; i++) {
+            route_stored(worker, &done[i]);
+        }
+    }
+}
+
+static void on_log_done(uv_async_t *handle)
+{
+    struct rf_worker *worker = handle->data;
     /* The flag, not the wake-up, says that the run is over: wake-ups may be coalesced. */
     if (!atomic_exchange_explicit(&worker->log_ended, false, memory_order_acquire)) {
         return;
@@ -81,11 +90,7 @@ static void on_log_done(uv_async_t *handle)
                "nothing any more. Check the disk, then restart the node\"",
                worker->base.number);
     }
-    while ((n = rf_lsm_ops.poll(worker->store, done, 64)) != 0) {
-        for (uint32_t i = 0; i < n; i++) {
-            route_stored(worker, &done[i]);
-        }
-    }
+    rf_worker_take_done(worker);
 }
 
 /* ---- Effects ------------------------------------------------------------------------------ */

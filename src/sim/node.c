@@ -9,6 +9,7 @@
 #define RUN_DELAY_US 60u /* a machine runs within this after an event: events gather in its queue */
 #define MAIL_DELAY_US 40u
 #define SYNC_US 150u
+#define READ_US 3000u /* a read of the disk */
 #define MAX_REQUESTS 96u
 #define REQUEST_TIMEOUT_US 2000000u
 
@@ -101,6 +102,37 @@ static void kick_sync(struct rf_sim *sim, struct rf_sim_node *node, uint32_t sha
     event->machine = shard;
 }
 
+/* Each read that waits for the disk ends some time later; which one, the seed says. */
+static void kick_reads(struct rf_sim *sim, struct rf_sim_node *node, uint32_t shard)
+{
+    while (rf_sim_store_read_begin(node->store, shard)) {
+        struct rf_sim_event *event =
+            rf_sim_schedule(sim, RF_SIM_READ, 100 + rf_sim_random(sim, READ_US));
+        event->node = node->index;
+        event->incarnation = node->incarnation;
+        event->machine = shard;
+    }
+}
+
+static void take_done(struct rf_sim *sim, struct rf_sim_node *node, uint32_t shard)
+{
+    struct rf_store_done done[16];
+    uint32_t             n = 0;
+    while ((n = rf_sim_store_poll(node->store, shard, done, 16)) != 0) {
+        for (uint32_t i = 0; i < n; i++) {
+            route_stored(sim, node, shard, &done[i]);
+        }
+    }
+    kick_sync(sim, node, shard);
+    kick_reads(sim, node, shard);
+}
+
+void rf_sim_read_done(struct rf_sim *sim, struct rf_sim_node *node, uint32_t shard)
+{
+    rf_sim_store_read_end(node->store, shard, &sim->rng);
+    take_done(sim, node, shard);
+}
+
 void rf_sim_submit(struct rf_sim *sim, struct rf_sim_node *node, uint32_t shard,
                    struct rf_store_op *op)
 {
@@ -118,20 +150,14 @@ void rf_sim_submit(struct rf_sim *sim, struct rf_sim_node *node, uint32_t shard,
         route_stored(sim, node, shard, &done);
     }
     kick_sync(sim, node, shard);
+    kick_reads(sim, node, shard);
 }
 
 void rf_sim_sync_done(struct rf_sim *sim, struct rf_sim_node *node, uint32_t shard)
 {
-    struct rf_store_done done[16];
-    uint32_t             n = 0;
     node->syncing[shard] = false;
     rf_sim_store_sync_end(node->store, shard);
-    while ((n = rf_sim_store_poll(node->store, shard, done, 16)) != 0) {
-        for (uint32_t i = 0; i < n; i++) {
-            route_stored(sim, node, shard, &done[i]);
-        }
-    }
-    kick_sync(sim, node, shard);
+    take_done(sim, node, shard);
 }
 
 static uint32_t store_shard(const struct rf_sim *sim, const struct rf_store_op *op)
@@ -542,6 +568,7 @@ void rf_sim_node_fini(struct rf_sim *sim, struct rf_sim_node *node)
     }
     if (node->store != NULL) {
         sim->result.flushes += rf_sim_store_flushes(node->store);
+        sim->result.cold_reads += rf_sim_store_cold_reads(node->store);
     }
     rf_sim_store_free(node->store);
 }

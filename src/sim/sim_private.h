@@ -25,6 +25,7 @@ enum rf_sim_kind {
     RF_SIM_STORE,  /* a store operation arrives at the shard that owns the store */
     RF_SIM_RUN,    /* a machine runs over its queue */
     RF_SIM_SYNC,   /* a store's sync is done */
+    RF_SIM_READ,   /* one of a store's reads of the disk is done */
     RF_SIM_WORK,   /* a store's background work goes on */
     RF_SIM_CLIENT, /* a client does its next thing */
     RF_SIM_FAULT,  /* the scenario does its next thing */
@@ -211,6 +212,7 @@ void           rf_sim_submit(struct rf_sim *sim, struct rf_sim_node *node, uint3
                              struct rf_store_op *op);
 void           rf_sim_work(struct rf_sim *sim, struct rf_sim_node *node, uint32_t shard);
 void           rf_sim_sync_done(struct rf_sim *sim, struct rf_sim_node *node, uint32_t shard);
+void           rf_sim_read_done(struct rf_sim *sim, struct rf_sim_node *node, uint32_t shard);
 struct rf_time rf_sim_clock(const struct rf_sim *sim, const struct rf_sim_node *node);
 
 /* --- views.c */

@@ -442,13 +442,13 @@ bool rf_engine_meta(struct rf_engine *engine, const char *key, struct rf_row *re
     uint64_t               token = rf_hash64(name, 0);
     struct rf_store       *store = rf_store_of_partition(engine, rf_partition_of(engine, token));
     struct rf_store_table *table = rf_store_table_of(store, RF_TABLE_META);
-    struct rf_row          found = {0};
+    struct rf_search       search = {0};
     struct rf_row          copy;
-    uint64_t               seq = 0;
     if (table != NULL) {
-        (void)rf_store_find(store, table, token, name, NULL, &found, &seq);
+        rf_search_init(&search, &table->policy, token, name, NULL);
+        (void)rf_store_find(store, table, &search, false, NULL);
     }
-    if (!rf_row_exists(&found) || !rf_ok(rf_row_copy(&found, &copy))) {
+    if (!rf_row_exists(&search.best) || !rf_ok(rf_row_copy(&search.best, &copy))) {
         return false;
     }
     if (!keep_meta(engine, copy.blob)) {

@@ -106,6 +106,21 @@ void rf_store_log_end(struct rf_store *store);
 /* Has the log failed? Then nothing is acknowledged any more. Thread: owner. Blocks: no. */
 bool rf_store_read_only(const struct rf_store *store);
 
+/* ---- Cold reads --------------------------------------------------------------------------- */
+
+/* Operations whose blocks are not in memory wait (RF_PENDING) until a thread that may block has read
+ * them: `begin` and `end` on the owner thread, `run` on any one thread in between; any number may be
+ * under way. They hold the files that they read open. Later operations on the same key wait too. */
+struct rf_cold_read;
+
+/* The next one that is due; NULL: none. Cheap when there is none. Thread: owner. Blocks: no. */
+struct rf_cold_read *rf_store_cold_begin(struct rf_store *store);
+/* Thread: any one. Blocks: reads blocks. */
+void rf_cold_read_run(struct rf_cold_read *read);
+/* Takes the result over and frees the read; completions come out of `poll`. One that was begun must be
+ * run and ended before the engine closes. Thread: owner. Blocks: no. */
+void rf_store_cold_end(struct rf_store *store, struct rf_cold_read *read);
+
 /* ---- Background jobs ---------------------------------------------------------------------- */
 
 /* Flush, compaction and deletion run as jobs: `begin` and `end` on the owner thread, `step` on any
@@ -136,6 +151,7 @@ bool rf_store_compaction_wanted(const struct rf_store *store);
 struct rf_store_stats {
     uint64_t applies, reads, scans, newer, memtable_hits;
     uint64_t bloom_negatives, files_asked, files_skipped; /* look-ups in files */
+    uint64_t cold_reads, cold_waits; /* read from the disk; waited for such a read of their key */
     uint64_t cannot_say, damaged_blocks;
     uint64_t flushes, flushed_rows, flushed_bytes;
     uint64_t compactions, compacted_in_bytes, compacted_out_bytes;

@@ -24,6 +24,7 @@ struct rf_data_file {
     struct rf_sst *sst;
     uint64_t       number;
     uint32_t       level;
+    uint32_t       refs;    /* the part's, and of reads of the disk under way; owner thread */
     bool           busy;    /* input of a compaction */
     bool           damaged; /* a block failed its check: not merged any more */
 };
@@ -70,6 +71,16 @@ struct rf_garbage {
     uint64_t file;
 };
 
+/* Operations that wait for the disk (cold.c). */
+#define RF_COLD_BUCKETS 256u
+#define RF_COLD_MAX 1024u /* operations at a time, per store */
+
+struct rf_cold_queue {
+    struct rf_cold_read *buckets[RF_COLD_BUCKETS]; /* by token: the keys that are being read */
+    struct rf_cold_read *first, **end;             /* not begun */
+    uint32_t             n;                        /* operations, those that wait for a key too */
+};
+
 struct rf_store {
     uint32_t               magic;
     uint32_t               shard;
@@ -83,6 +94,7 @@ struct rf_store {
     uint32_t               ready_at; /* taken by poll up to here */
     struct rf_store_stats  stats;
     struct rf_sst_block    blocks[2]; /* for look-ups: the best so far, and the one being read */
+    struct rf_cold_queue   cold;
     /* Background. */
     uint64_t           wall_ms;
     uint64_t           retry_at_ms; /* after a failed job */
@@ -146,6 +158,9 @@ struct rf_engine {
     uint32_t                n_meta, cap_meta;
 };
 
+enum rf_find { RF_FIND_ABSENT, RF_FIND_FOUND, RF_FIND_CANNOT_SAY, RF_FIND_COLD };
+struct rf_search;
+
 /* ---- store.c */
 /* The table's data in the store; made when missing. NULL without memory. */
 struct rf_store_table *rf_store_table_of(struct rf_store *store, uint64_t id);
@@ -155,27 +170,89 @@ RF_CHECKED struct rf_result rf_store_merge_row(struct rf_store *store, uint64_t 
 RF_CHECKED struct rf_result rf_store_init(struct rf_store *store, struct rf_engine *engine,
                                           uint32_t shard);
 void                        rf_store_fini(struct rf_store *store);
+/* Runs an operation to its end or until it waits; does not take op->row.blob (a read of the disk
+ * that begins takes its own reference). RF_OK with done, RF_PENDING. */
+RF_CHECKED struct rf_result rf_store_start(struct rf_store *store, const struct rf_store_op *op,
+                                           struct rf_store_done *done);
+/* The second half of an APPLY or READ, after its look-up. */
+RF_CHECKED struct rf_result rf_store_finish(struct rf_store *store, const struct rf_store_op *op,
+                                            enum rf_find found, const struct rf_search *search,
+                                            struct rf_store_done *done);
+/* A completion for `poll`. Without memory it is lost, and its request runs into the timeout. */
+void rf_store_complete(struct rf_store *store, struct rf_store_done *done);
 /* The answer waits until the sequence is durable. RF_PENDING, or RF_OK when it is already (or there
  * is no memory or no working log to wait for: then the answer is a failure, and nothing is lost). */
 RF_CHECKED struct rf_result rf_store_wait_durable(struct rf_store *store, uint64_t seq,
                                                   struct rf_store_done *done);
 
 /* ---- find.c */
-enum rf_find { RF_FIND_ABSENT, RF_FIND_FOUND, RF_FIND_CANNOT_SAY };
-/* The key's newest row in memtables and files. @param floor rows older than it do not matter, so
- * that files without newer ones are not asked (D1, D7); NULL: all matter. ret_row borrows the
- * store until the next look-up; ret_seq 0: durable. CANNOT_SAY may come with a row (hlc != 0): what
- * can be read. Thread: owner. Blocks: reads blocks. */
-enum rf_find rf_store_find(struct rf_store *store, struct rf_store_table *table, uint64_t token,
-                           struct rf_slice key, const struct rf_row *floor, struct rf_row *ret_row,
-                           uint64_t *ret_seq);
+#define RF_FAULTS_MAX 8u
+
+/* A block that failed its check. */
+struct rf_fault {
+    struct rf_data_file *file;
+    uint64_t             block;
+};
+
+/* A look-up on its way. Files may be asked on any thread. */
+struct rf_search {
+    const struct rf_table_policy *policy;
+    struct rf_sst_block          *blocks; /* two: of the best row so far, and the one being read */
+    uint64_t                      token;
+    struct rf_slice               key;
+    uint64_t                      floor_hlc; /* older rows do not matter */
+    struct rf_row                 best;      /* hlc 0: none yet; borrows blocks[0] or a memtable */
+    uint64_t                      seq;       /* of best; 0: durable */
+    bool                          unreadable;
+    uint64_t        unreadable_hlc; /* highest version that may be where nothing could be read */
+    struct rf_fault faults[RF_FAULTS_MAX]; /* more are found when they are read again */
+    uint32_t        n_faults;
+    uint32_t        asked, skipped, negatives;
+};
+
+/* Prepares the look-up of a key. @param floor rows older than it do not matter, so that files
+ * without newer ones are not asked (D1, D7); NULL: all matter. */
+void rf_search_init(struct rf_search *search, const struct rf_table_policy *policy, uint64_t token,
+                    struct rf_slice key, const struct rf_row *floor);
+/* Asks one file, unless its versions or its filter make that needless. False: the block is not in
+ * memory, and search->blocks say that the disk must not be waited for. Blocks: reads a block. */
+bool rf_search_file(struct rf_search *search, struct rf_data_file *file);
+/* The key's newest row in memtables and files, as search->best, which borrows the store until the
+ * next look-up. @param cached_only never waits for the disk: COLD, with the first file that was not
+ * asked in *ret_file. CANNOT_SAY may come with a row: what can be read. Thread: owner. */
+enum rf_find rf_store_find(struct rf_store *store, struct rf_store_table *table,
+                           struct rf_search *search, bool cached_only, uint32_t *ret_file);
+/* What a look-up that has asked all files says; its faults and counters go to the store. Owner. */
+enum rf_find rf_store_judge(struct rf_store *store, struct rf_store_table *table,
+                            const struct rf_search *search);
 /* Does the part answer for everything it ever acknowledged? */
 bool rf_part_can_say(const struct rf_store *store, const struct rf_store_table *table,
                      uint32_t partition);
 
+/* ---- cold.c: operations whose blocks are not in memory */
+struct rf_scan;
+/* Is the key being read from the disk? Then its later operations wait. Cheap when nothing is. */
+bool rf_cold_has(const struct rf_store *store, const struct rf_store_op *op);
+/* The operation waits for its key, or its look-up goes on in a thread that may block, from file
+ * number `from` on. Both take over the row's reference. RF_PENDING, or RF_LIMIT, RF_NO_MEMORY
+ * (nothing was taken). Thread: owner. */
+RF_CHECKED struct rf_result rf_cold_wait(struct rf_store *store, const struct rf_store_op *op);
+RF_CHECKED struct rf_result rf_cold_start(struct rf_store *store, struct rf_store_table *table,
+                                          const struct rf_store_op *op,
+                                          const struct rf_search *search, uint32_t from);
+/* The same for a scan; the scan passes over. */
+RF_CHECKED struct rf_result rf_cold_start_scan(struct rf_store *store, const struct rf_store_op *op,
+                                               struct rf_scan *scan);
+void                        rf_cold_fini(struct rf_store *store);
+
 /* ---- scan.c: rows of one partition. As submit. */
 RF_CHECKED struct rf_result rf_store_scan(struct rf_store *store, struct rf_store_table *table,
                                           const struct rf_store_op *op, struct rf_store_done *done);
+/* A cold scan: on a thread that may block; then its answer and its end on the owner's. */
+void                        rf_scan_run(struct rf_scan *scan);
+RF_CHECKED struct rf_result rf_scan_answer(struct rf_store *store, struct rf_scan *scan,
+                                           struct rf_store_done *done);
+void                        rf_scan_free(struct rf_scan *scan);
 
 /* ---- partition.c */
 /* Reads all manifests and opens all files; deletes what no manifest knows. Blocks. */
@@ -183,8 +260,8 @@ RF_CHECKED struct rf_result rf_partitions_open(struct rf_engine *engine);
 void                        rf_partitions_close(struct rf_engine *engine);
 /* A file entry for an open table; NULL without memory. */
 struct rf_data_file *rf_data_file_new(struct rf_sst *sst);
-/* Closes its table and frees it. */
-void rf_data_file_free(struct rf_data_file *file);
+/* One reference less; the last one closes its table and frees it. Thread: owner. */
+void rf_data_file_drop(struct rf_data_file *file);
 /* Room for n more files. RF_OK, RF_NO_MEMORY. */
 RF_CHECKED struct rf_result rf_part_reserve(struct rf_part *part, uint32_t n);
 /* Puts the file into the part, newest first; there is room. */
@@ -202,8 +279,6 @@ uint64_t rf_store_pinned_seq(const struct rf_store *store);
 void rf_store_check_limits(struct rf_store *store, struct rf_store_table *table);
 /* May another row be taken in? */
 bool rf_store_has_room(const struct rf_store *store);
-/* After a row went into a memtable: are limits reached? Marks what must be flushed. */
-void rf_store_check_limits(struct rf_store *store, struct rf_store_table *table);
 
 /* ---- space.c */
 /* The first look, when the stores are recovered: a node may start on a full disk. */

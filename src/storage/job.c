@@ -222,7 +222,7 @@ static void end_compaction(struct rf_store *store, struct rf_job *job)
     }
     rf_merge_fini(&job->merge); /* reads the inputs */
     for (uint32_t i = 0; i < job->n_inputs; i++) {
-        rf_data_file_free(job->inputs[i]);
+        rf_data_file_drop(job->inputs[i]);
     }
     job->n_inputs = 0;
     rf_assert(part_has_room(job));
@@ -329,7 +329,7 @@ static void undo(struct rf_store *store, struct rf_job *job)
         if (!job->commit_tried) {
             add_garbage(store, job->partition, job->outputs[i]->number);
         }
-        rf_data_file_free(job->outputs[i]);
+        rf_data_file_drop(job->outputs[i]);
     }
     job->n_outputs = 0;
     if (job->writing != 0) {

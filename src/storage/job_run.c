@@ -36,7 +36,7 @@ static struct rf_result start(struct rf_job *job)
     }
     for (uint32_t i = 0; i < job->n_inputs; i++) {
         job->in_bytes += rf_sst_info(job->inputs[i]->sst)->file_size;
-        RF_TRY(rf_merge_add_sst(&job->merge, job->inputs[i]->sst, 0, none));
+        RF_TRY(rf_merge_add_sst(&job->merge, job->inputs[i]->sst, 0, none, false));
     }
     if (job->in_bytes != 0 && is_short_of_space(job, job->in_bytes)) {
         return rf_result(RF_DISK_RESERVE); /* a merge that cannot end does not begin */

@@ -36,12 +36,12 @@ static void load_row(struct rf_merge_source *source)
 }
 
 struct rf_result rf_merge_add_sst(struct rf_merge *merge, const struct rf_sst *sst, uint64_t token,
-                                  struct rf_slice key)
+                                  struct rf_slice key, bool cached_only)
 {
     rf_assert(merge->n < merge->cap);
     struct rf_merge_source *source = &merge->sources[merge->n++];
     *source = (struct rf_merge_source){.is_sst = true, .end = true};
-    RF_TRY(rf_sst_seek(sst, token, key, &source->sst));
+    RF_TRY(rf_sst_seek(sst, token, key, cached_only, &source->sst));
     load_row(source);
     return rf_result(RF_OK);
 }

@@ -35,7 +35,7 @@ RF_CHECKED struct rf_result rf_merge_init(struct rf_merge *merge, uint32_t max_s
 void                        rf_merge_fini(struct rf_merge *merge);
 /* Adds a source from its first row with (token, key) >= the given. As rf_sst_seek. */
 RF_CHECKED struct rf_result rf_merge_add_sst(struct rf_merge *merge, const struct rf_sst *sst,
-                                             uint64_t token, struct rf_slice key);
+                                             uint64_t token, struct rf_slice key, bool cached_only);
 void rf_merge_add_memtable(struct rf_merge *merge, const struct rf_memtable *memtable,
                            uint64_t token, struct rf_slice key);
 /* To the first row; after all sources were added. */

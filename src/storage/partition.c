@@ -13,16 +13,19 @@ struct rf_data_file *rf_data_file_new(struct rf_sst *sst)
     struct rf_data_file *file = RF_NEW(struct rf_data_file);
     if (file != NULL) {
         const struct rf_sst_info *info = rf_sst_info(sst);
-        *file = (struct rf_data_file){.sst = sst, .number = info->file, .level = info->level};
+        *file = (struct rf_data_file){
+            .sst = sst, .number = info->file, .level = info->level, .refs = 1};
     }
     return file;
 }
 
-void rf_data_file_free(struct rf_data_file *file)
+void rf_data_file_drop(struct rf_data_file *file)
 {
-    rf_assert(file->sst != NULL);
-    rf_sst_close(file->sst);
-    rf_mem_free(file);
+    rf_assert(file->sst != NULL && file->refs != 0);
+    if (--file->refs == 0) {
+        rf_sst_close(file->sst);
+        rf_mem_free(file);
+    }
 }
 
 struct rf_result rf_part_reserve(struct rf_part *part, uint32_t n)

@@ -25,9 +25,10 @@ struct rf_sst {
 
 /* Reads one block and checks it; ret_payload points into buf. */
 static struct rf_result load_block(const struct rf_sst *sst, enum rf_sst_kind kind, uint64_t offset,
-                                   uint64_t size, struct rf_buf *buf,
+                                   uint64_t size, bool cached_only, struct rf_buf *buf,
                                    struct rf_sst_block_head *ret_head, struct rf_slice *ret_payload)
 {
+    const struct rf_fs_ops *ops = sst->fs.ops;
     if (size > sst->info.file_size || offset > sst->info.file_size - size) {
         return rf_result(RF_CORRUPT);
     }
@@ -36,7 +37,9 @@ static struct rf_result load_block(const struct rf_sst *sst, enum rf_sst_kind ki
     if (to == NULL) {
         return rf_result(RF_NO_MEMORY);
     }
-    struct rf_result read = sst->fs.ops->pread(sst->fs.context, sst->file, to, size, offset);
+    struct rf_result read = cached_only && ops->pread_cached != NULL
+                                ? ops->pread_cached(sst->fs.context, sst->file, to, size, offset)
+                                : ops->pread(sst->fs.context, sst->file, to, size, offset);
     if (read.rc == RF_TRUNCATED) {
         return rf_result(RF_CORRUPT);
     }
@@ -64,13 +67,13 @@ static struct rf_result load_footer(struct rf_sst *sst, uint64_t file)
 static struct rf_result load_parts(struct rf_sst *sst)
 {
     struct rf_sst_block_head head;
-    RF_TRY(load_block(sst, RF_SST_INDEX, sst->info.index_offset, sst->info.index_size,
+    RF_TRY(load_block(sst, RF_SST_INDEX, sst->info.index_offset, sst->info.index_size, false,
                       &sst->index_block, &head, &sst->index));
     if (sst->info.n_blocks == 0 || sst->index.size != sst->info.n_blocks * RF_SST_INDEX_ENTRY) {
         return rf_result(RF_CORRUPT);
     }
     if (sst->info.bloom_size != 0) {
-        RF_TRY(load_block(sst, RF_SST_BLOOM, sst->info.bloom_offset, sst->info.bloom_size,
+        RF_TRY(load_block(sst, RF_SST_BLOOM, sst->info.bloom_offset, sst->info.bloom_size, false,
                           &sst->bloom_block, &head, &sst->bloom));
         return rf_result(sst->bloom.size % RF_BLOOM_LINE == 0 ? RF_OK : RF_CORRUPT);
     }
@@ -191,7 +194,9 @@ static struct rf_result read_block(const struct rf_sst *sst, uint64_t number,
     struct rf_sst_block_head  head;
     struct rf_slice           payload;
     block->n = 0;
-    RF_TRY(load_block(sst, RF_SST_DATA, entry.offset, entry.size, &block->stored, &head, &payload));
+    block->number = number;
+    RF_TRY(load_block(sst, RF_SST_DATA, entry.offset, entry.size, block->cached_only,
+                      &block->stored, &head, &payload));
     RF_TRY(unpack(block, &head, payload));
     size_t size = block->rows.size;
     if (size < 8) {
@@ -336,10 +341,10 @@ static struct rf_result settle(struct rf_sst_iter *iter)
 }
 
 struct rf_result rf_sst_seek(const struct rf_sst *sst, uint64_t token, struct rf_slice key,
-                             struct rf_sst_iter *ret_iter)
+                             bool cached_only, struct rf_sst_iter *ret_iter)
 {
     rf_assert(sst->magic == SST_MAGIC);
-    *ret_iter = (struct rf_sst_iter){.sst = sst};
+    *ret_iter = (struct rf_sst_iter){.sst = sst, .block.cached_only = cached_only};
     if (token > sst->info.last_token) {
         ret_iter->end = true;
         return rf_result(RF_OK);

@@ -25,6 +25,8 @@ bool rf_sst_may_hold(const struct rf_sst *sst, uint64_t token, struct rf_slice k
 
 /* One block in memory. Starts as zeros; rf_sst_block_fini frees. */
 struct rf_sst_block {
+    bool            cached_only; /* reads never wait for the disk: RF_PENDING instead */
+    uint64_t        number;      /* of the block that was read last, or could not be */
     struct rf_buf   stored;
     struct rf_buf   raw;
     struct rf_slice rows;    /* checked, decompressed, without its trailer */
@@ -34,7 +36,8 @@ struct rf_sst_block {
 
 void rf_sst_block_fini(struct rf_sst_block *block);
 
-/* The key's row. ret_row borrows `block`. RF_OK, RF_NOT_FOUND, RF_CORRUPT, RF_NO_MEMORY, rf_fs. */
+/* The key's row. ret_row borrows `block`. RF_OK, RF_NOT_FOUND, RF_CORRUPT, RF_NO_MEMORY, RF_PENDING
+ * (only when block->cached_only), rf_fs. */
 RF_CHECKED struct rf_result rf_sst_get(const struct rf_sst *sst, struct rf_sst_block *block,
                                        uint64_t token, struct rf_slice key, struct rf_row *ret_row);
 
@@ -49,9 +52,11 @@ struct rf_sst_iter {
     bool                 end;
 };
 
-/* At the first row with (token, key) >= the given. As rf_sst_get, without RF_NOT_FOUND. */
+/* At the first row with (token, key) >= the given. @param cached_only never waits for the disk.
+ * As rf_sst_get, without RF_NOT_FOUND. After a failure iter->block.number says where; fini frees. */
 RF_CHECKED struct rf_result rf_sst_seek(const struct rf_sst *sst, uint64_t token,
-                                        struct rf_slice key, struct rf_sst_iter *ret_iter);
+                                        struct rf_slice key, bool cached_only,
+                                        struct rf_sst_iter *ret_iter);
 RF_CHECKED struct rf_result rf_sst_next(struct rf_sst_iter *iter);
 void                        rf_sst_iter_fini(struct rf_sst_iter *iter);
 

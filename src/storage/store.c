@@ -44,6 +44,7 @@ struct rf_store_table *rf_store_table_of(struct rf_store *store, uint64_t id)
 struct rf_result rf_store_init(struct rf_store *store, struct rf_engine *engine, uint32_t shard)
 {
     *store = (struct rf_store){.magic = RF_STORE_MAGIC, .engine = engine, .shard = shard};
+    store->cold.end = &store->cold.first;
     bool made = rf_store_table_of(store, RF_TABLE_META) != NULL &&
                 rf_store_table_of(store, RF_TABLE_HINTS) != NULL;
     for (uint32_t t = 0; t < store->n_tables; t++) {
@@ -65,7 +66,7 @@ static void fini_part(struct rf_part *part)
     rf_memtable_free(part->active);
     rf_memtable_free(part->frozen);
     for (uint32_t i = 0; i < part->n_files; i++) {
-        rf_data_file_free(part->files[i]);
+        rf_data_file_drop(part->files[i]);
     }
     rf_mem_free(part->files);
 }
@@ -73,6 +74,7 @@ static void fini_part(struct rf_part *part)
 void rf_store_fini(struct rf_store *store)
 {
     rf_assert(!store->flushing && !store->compacting && !store->trimming);
+    rf_cold_fini(store);
     for (uint32_t t = 0; t < store->n_tables; t++) {
         for (uint32_t p = 0; p < store->engine->identity.n_partitions; p++) {
             fini_part(&store->tables[t].parts[p]);
@@ -127,6 +129,13 @@ struct rf_result rf_store_wait_durable(struct rf_store *store, uint64_t seq,
     return rf_result(RF_OK);
 }
 
+void rf_store_complete(struct rf_store *store, struct rf_store_done *done)
+{
+    if (!done_push(&store->ready, done)) {
+        rf_blob_drop(done->row.blob);
+    }
+}
+
 static uint32_t store_poll(void *argument, struct rf_store_done *ret_done, uint32_t max)
 {
     struct rf_store *store = argument;
@@ -168,14 +177,14 @@ static struct rf_result put_row(struct rf_store *store, struct rf_store_table *t
 struct rf_result rf_store_merge_row(struct rf_store *store, uint64_t table_id, uint64_t token,
                                     const struct rf_row *row)
 {
-    struct rf_row          existing;
-    uint64_t               seq = 0;
+    struct rf_search       search;
     struct rf_store_table *table = rf_store_table_of(store, table_id);
     if (table == NULL) {
         return rf_result(RF_NO_MEMORY);
     }
-    (void)rf_store_find(store, table, token, row->key, row, &existing, &seq);
-    if (rf_row_exists(&existing) && rf_table_resolve(&table->policy, row, &existing) <= 0) {
+    rf_search_init(&search, &table->policy, token, row->key, row);
+    (void)rf_store_find(store, table, &search, false, NULL);
+    if (rf_row_exists(&search.best) && rf_table_resolve(&table->policy, row, &search.best) <= 0) {
         return rf_result(RF_OK);
     }
     struct rf_part *part = &table->parts[rf_partition_of(store->engine, token)];
@@ -207,19 +216,17 @@ static enum rf_store_status store_row(struct rf_store *store, struct rf_store_ta
     return rf_ok(logged) ? RF_STORE_STORED : RF_STORE_FAILED;
 }
 
-static struct rf_result apply(struct rf_store *store, struct rf_store_table *table,
-                              const struct rf_store_op *op, struct rf_store_done *done)
+/* A damaged file hinders no write (D10): what can be read of it is compared. */
+static struct rf_result finish_apply(struct rf_store *store, struct rf_store_table *table,
+                                     const struct rf_store_op *op, const struct rf_search *search,
+                                     struct rf_store_done *done)
 {
-    struct rf_row existing;
-    uint64_t      seq = 0;
-    store->stats.applies++;
+    uint64_t seq = search->seq;
     done->row.version = op->row.version;
-    /* A damaged file hinders no write (D10): what can be read of it is compared. */
-    (void)rf_store_find(store, table, op->token, op->row.key, &op->row, &existing, &seq);
-    if (rf_row_exists(&existing)) {
-        int order = rf_table_resolve(&table->policy, &op->row, &existing);
+    if (rf_row_exists(&search->best)) {
+        int order = rf_table_resolve(&table->policy, &op->row, &search->best);
         if (order < 0) {
-            done->row.version = existing.version;
+            done->row.version = search->best.version;
         }
         if (order < 0 && op->mode == RF_APPLY_REFUSE_IF_NEWER) {
             store->stats.newer++;
@@ -236,26 +243,67 @@ static struct rf_result apply(struct rf_store *store, struct rf_store_table *tab
                                            : rf_result(RF_OK);
 }
 
-static struct rf_result read(struct rf_store *store, struct rf_store_table *table,
-                             const struct rf_store_op *op, struct rf_store_done *done)
+static struct rf_result finish_read(struct rf_store *store, enum rf_find found,
+                                    const struct rf_search *search, struct rf_store_done *done)
 {
-    struct rf_row found;
-    uint64_t      seq = 0;
-    store->stats.reads++;
-    enum rf_find find = rf_store_find(store, table, op->token, op->row.key, NULL, &found, &seq);
-    if (find != RF_FIND_FOUND) {
-        store->stats.cannot_say += find == RF_FIND_CANNOT_SAY;
-        done->status = find == RF_FIND_ABSENT ? RF_STORE_ABSENT : RF_STORE_CANNOT_SAY;
+    if (found != RF_FIND_FOUND) {
+        store->stats.cannot_say += found == RF_FIND_CANNOT_SAY;
+        done->status = found == RF_FIND_ABSENT ? RF_STORE_ABSENT : RF_STORE_CANNOT_SAY;
         return rf_result(RF_OK);
     }
-    store->stats.memtable_hits += seq != 0;
-    if (!rf_ok(rf_row_copy(&found, &done->row))) {
+    store->stats.memtable_hits += search->seq != 0;
+    if (!rf_ok(rf_row_copy(&search->best, &done->row))) {
         done->status = RF_STORE_FAILED;
         return rf_result(RF_OK);
     }
     done->status = RF_STORE_FOUND;
     /* What is not on disk yet may vanish in a power cut: nobody may have seen it. */
-    return rf_store_wait_durable(store, seq, done);
+    return rf_store_wait_durable(store, search->seq, done);
+}
+
+struct rf_result rf_store_finish(struct rf_store *store, const struct rf_store_op *op,
+                                 enum rf_find found, const struct rf_search *search,
+                                 struct rf_store_done *done)
+{
+    struct rf_store_table *table = rf_store_table_of(store, op->table);
+    rf_assert(table != NULL);
+    *done = (struct rf_store_done){.kind = op->kind, .tag = op->tag, .status = RF_STORE_FAILED};
+    return op->kind == RF_STORE_APPLY ? finish_apply(store, table, op, search, done)
+                                      : finish_read(store, found, search, done);
+}
+
+/* APPLY and READ: the look-up, and what follows unless the disk must be asked. */
+static struct rf_result start_on_key(struct rf_store *store, struct rf_store_table *table,
+                                     const struct rf_store_op *op, struct rf_store_done *done)
+{
+    struct rf_search search;
+    uint32_t         from = 0;
+    bool             apply = op->kind == RF_STORE_APPLY;
+    store->stats.applies += apply;
+    store->stats.reads += !apply;
+    rf_search_init(&search, &table->policy, op->token, op->row.key, apply ? &op->row : NULL);
+    enum rf_find found = rf_store_find(store, table, &search, true, &from);
+    return found == RF_FIND_COLD ? rf_cold_start(store, table, op, &search, from)
+                                 : rf_store_finish(store, op, found, &search, done);
+}
+
+struct rf_result rf_store_start(struct rf_store *store, const struct rf_store_op *op,
+                                struct rf_store_done *done)
+{
+    struct rf_store_table *table = rf_store_table_of(store, op->table);
+    struct rf_result       result = rf_result(RF_NO_MEMORY);
+    *done = (struct rf_store_done){.kind = op->kind, .tag = op->tag, .status = RF_STORE_FAILED};
+    if (table != NULL && op->kind == RF_STORE_SCAN) {
+        result = rf_store_scan(store, table, op, done);
+    } else if (table != NULL && rf_cold_has(store, op)) {
+        result = rf_cold_wait(store, op);
+    } else if (table != NULL) {
+        result = start_on_key(store, table, op, done);
+    }
+    if (rf_ok(result) || result.rc == RF_PENDING) {
+        return result;
+    }
+    return rf_result(RF_OK); /* a limit is reached, or there is no memory: FAILED */
 }
 
 static struct rf_result store_submit(void *argument, struct rf_store_op *op,
@@ -263,16 +311,8 @@ static struct rf_result store_submit(void *argument, struct rf_store_op *op,
 {
     struct rf_store *store = argument;
     rf_assert(store->magic == RF_STORE_MAGIC);
-    struct rf_store_table *table = rf_store_table_of(store, op->table);
-    struct rf_store_done   done = {.kind = op->kind, .tag = op->tag, .status = RF_STORE_FAILED};
-    struct rf_result       result = rf_result(RF_OK);
-    if (table != NULL && op->kind == RF_STORE_APPLY) {
-        result = apply(store, table, op, &done);
-    } else if (table != NULL && op->kind == RF_STORE_READ) {
-        result = read(store, table, op, &done);
-    } else if (table != NULL && op->kind == RF_STORE_SCAN) {
-        result = rf_store_scan(store, table, op, &done);
-    }
+    struct rf_store_done done;
+    struct rf_result     result = rf_store_start(store, op, &done);
     rf_blob_drop(op->row.blob);
     op->row.blob = NULL;
     if (rf_ok(result)) {
@@ -325,10 +365,7 @@ static void fail_all(struct rf_done_list *waiting)
 static void release_all(struct rf_store *store, struct rf_done_list *waiting)
 {
     for (uint32_t i = 0; i < waiting->n; i++) {
-        /* Without memory an answer is lost, and its request runs into the timeout. */
-        if (!done_push(&store->ready, &waiting->list[i])) {
-            rf_blob_drop(waiting->list[i].row.blob);
-        }
+        rf_store_complete(store, &waiting->list[i]);
     }
     waiting->n = 0;
 }
