@@ -331,7 +331,7 @@ bool rf_store_log_begin(struct rf_store *store)
     if (again && store->wall_ms != 0 && store->wall_ms < store->log_retry_at_ms) {
         return false; /* not with every turn of the loop */
     }
-    if (!rf_wal_begin(store->wal)) {
+    if (!rf_wal_begin(store->wal, true)) {
         return false;
     }
     rf_space_begin_group(store);

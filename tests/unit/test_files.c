@@ -352,6 +352,55 @@ static void damaged_log(void **state)
     assert_slice(row.value, "v");
 }
 
+/* Puts a row into every partition but `without`, one group each, until each has `n`. */
+static void fill_partitions(struct rf_store *store, unsigned n, uint32_t without)
+{
+    unsigned have[4] = {0};
+    char     key[16];
+    for (unsigned i = 0; i < 200; i++) {
+        snprintf(key, sizeof(key), "f%u", i);
+        uint32_t p = (uint32_t)token_of(key) & 3;
+        if (p != without && have[p] < n) {
+            have[p]++;
+            assert_int_equal(RF_STORE_STORED, put(store, key, 50, "v"));
+        }
+    }
+}
+
+/* Goal: damage of a group concerns its own partitions only, whether its records are bad or its header
+ * is: the others still say what they have and what they do not have (S31). */
+static void damage_concerns_its_partition(void **state)
+{
+    struct files_fixture *files = *state;
+    struct rf_disk       *disk = files->disk;
+    const char           *key = "f0";
+    uint32_t              own = (uint32_t)token_of(key) & 3;
+    for (unsigned part = 0; part < 2; part++) {
+        char path[64];
+        rf_engine_close(files->base.engine);
+        files->base.config.dir = part == 0 ? "/one" : "/two";
+        files->base.config.n_partitions = 4;
+        open_engine(&files->base);
+        assert_int_equal(RF_STORE_STORED, put(store_of(files), key, 50, "v"));
+        fill_partitions(store_of(files), 2, own);
+        assert_int_equal(RF_STORE_STORED, put(store_of(files), "later", 50, "v"));
+        snprintf(path, sizeof(path), "%s/wal/000-0000000000000001.wal", files->base.config.dir);
+        assert_true(rf_disk_flip(disk, path, part == 0 ? 40 : 120, 3));
+        reopen(files);
+        assert_int_equal(1, rf_engine_recovery(files->base.engine).quarantined_partitions);
+        assert_int_equal(RF_STORE_CANNOT_SAY,
+                         read_key(store_of(files), TEST_TABLE, rf_slice_str(key)).status);
+        for (unsigned i = 1; i < 40; i++) {
+            char other[16];
+            snprintf(other, sizeof(other), "f%u", i);
+            bool                 mine = ((uint32_t)token_of(other) & 3) == own;
+            struct rf_store_done done = read_key(store_of(files), TEST_TABLE, rf_slice_str(other));
+            assert_int_equal(mine, done.status == RF_STORE_CANNOT_SAY);
+            rf_blob_drop(done.row.blob);
+        }
+    }
+}
+
 static void count_damaged(void *argument, const char *name)
 {
     unsigned *n = argument;
@@ -642,6 +691,7 @@ int main(void)
         TEST(log_waits_for_space),
         TEST(reserve),
         TEST(wrong_plans),
+        TEST(damage_concerns_its_partition),
         TEST(behind_damage),
         TEST(plans_beyond_what_was_shown),
     };
