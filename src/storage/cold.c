@@ -126,9 +126,9 @@ struct rf_result rf_cold_start(struct rf_store *store, struct rf_store_table *ta
 {
     struct rf_cold_read *read = NULL;
     RF_TRY(new_read(store, op, &read));
-    bool copied =
-        !rf_row_exists(&search->best) || rf_ok(rf_row_copy(&search->best, &read->before));
-    if (!copied || !take_files(read, &table->parts[rf_partition_of(store->engine, op->token)], from)) {
+    bool copied = !rf_row_exists(&search->best) || rf_ok(rf_row_copy(&search->best, &read->before));
+    if (!copied ||
+        !take_files(read, &table->parts[rf_partition_of(store->engine, op->token)], from)) {
         free_read(store, read);
         return rf_result(RF_NO_MEMORY);
     }

@@ -13,19 +13,18 @@ struct reading {
     struct rf_wal_history *history;
     rf_wal_each            each;
     void                  *argument;
-    struct rf_wal_info *info;
-    bool                group_met; /* in this segment */
-    bool                scanned;
-    uint64_t            last_mark; /* once scanned: the highest durable mark behind the bad place */
+    struct rf_wal_info    *info;
+    bool                   group_met; /* in this segment */
+    bool                   scanned;
+    uint64_t last_mark; /* once scanned: the highest durable mark behind the bad place */
 };
 
 /* The header at `at`. RF_OK; RF_NOT_FOUND: unused, or left over from the file's former life; or bad. */
 static struct rf_result header_at(const struct reading *reading, size_t at,
                                   struct rf_wal_group *ret_group, size_t *ret_size)
 {
-    RF_TRY(
-        rf_wal_header_decode(rf_slice(reading->bytes.data + at, reading->bytes.size - at),
-                             reading->history->secret, ret_group, ret_size));
+    RF_TRY(rf_wal_header_decode(rf_slice(reading->bytes.data + at, reading->bytes.size - at),
+                                reading->history->secret, ret_group, ret_size));
     if (ret_group->segment != reading->segment) {
         return rf_result(RF_NOT_FOUND);
     }
