@@ -19,6 +19,7 @@ struct rf_engine_config {
     uint32_t     n_shards;     /* 1 … 254 */
     uint64_t     segment_max;  /* bytes per WAL segment */
     uint64_t     random;       /* from the host: becomes the node id at the first start */
+    uint64_t     secret;       /* ditto, and the logs' secret; independent of `random` */
     /* Limits of the node, shared evenly by the stores; 0: none. */
     uint64_t memtable_max;       /* bytes of one table's memtables; above, they are flushed */
     uint64_t memtable_total_max; /* bytes of all; above, the largest table is flushed, at twice as
@@ -93,6 +94,7 @@ struct rf_recovery {
     uint64_t deleted_files;          /* left by a crash */
     uint64_t adopted_files;          /* valid ones behind a manifest's bad tail */
     uint64_t quarantined_partitions; /* cannot say (S31, D10) */
+    uint64_t unclean_logs;           /* of shards: did not end in order (a crash) */
 };
 struct rf_recovery rf_engine_recovery(const struct rf_engine *engine);
 

@@ -117,9 +117,10 @@ struct rf_store {
     size_t             memory;      /* bytes of all memtables */
     _Atomic uint64_t   unflushed;   /* `memory`, for whoever measures the disk */
     unsigned           no_space;    /* enum rf_space_writer, set: found none and are tried again */
-    bool               was_full;    /* the memtables were flushed when the disk became full */
-    bool               measure;     /* the group on its way is followed by a look at the disk */
-    uint64_t           measured_at; /* bytes of the log at the last one */
+    bool               no_descriptor;   /* the log cannot open its next segment, and waits */
+    bool               was_full;        /* the memtables were flushed when the disk became full */
+    bool               measure;         /* the group on its way is followed by a look at the disk */
+    uint64_t           measured_at;     /* bytes of the log at the last one */
     uint64_t           log_retry_at_ms; /* the group that found no space is written again */
     uint64_t           space_at_ms;     /* when to look at the free space again */
     bool               flush_due;       /* some part wants a flush */

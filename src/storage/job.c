@@ -359,6 +359,7 @@ static void end_record(struct rf_store *store, struct rf_job *job, bool done)
 static void flush_when_full(struct rf_store *store)
 {
     bool full = rf_space_is_full(store->engine);
+    atomic_store_explicit(&store->unflushed, store->memory, memory_order_relaxed);
     if (full && !store->was_full) {
         rf_store_request_flush(store);
     }
