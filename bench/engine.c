@@ -24,7 +24,8 @@
 
 #include "engine.h"
 
-#define FULL_ENTRIES 3000000u /* with 64 MiB of memtable and 256 MiB of block cache; less: in proportion */
+#define FULL_ENTRIES                                                                               \
+    3000000u /* with 64 MiB of memtable and 256 MiB of block cache; less: in proportion */
 #define ZIPF_THETA 0.99
 #define SAMPLE_MS 20u
 
@@ -371,8 +372,8 @@ static void do_sync(void)
     start("put-sync-1");
     for (uint64_t i = 0; i < bench.syncs; i++) {
         key_of(i, key);
-        (bench.system->put_synced != NULL ? bench.system->put_synced : bench.system->put)(
-            self, key, value_of(i));
+        (bench.system->put_synced != NULL ? bench.system->put_synced
+                                          : bench.system->put)(self, key, value_of(i));
         count();
     }
     finish();
@@ -480,19 +481,20 @@ static void run_system(const struct bench_system *system, const char *scenarios)
 }
 
 static const struct option options[] = {
-    {"dir", required_argument, NULL, 'd'},      {"json", required_argument, NULL, 'j'},
-    {"entries", required_argument, NULL, 'e'},  {"value-bytes", required_argument, NULL, 'b'},
-    {"syncs", required_argument, NULL, 's'},    {"reads", required_argument, NULL, 'r'},
-    {"only", required_argument, NULL, 'o'},     {"scenarios", required_argument, NULL, 'c'},
-    {"plugins", required_argument, NULL, 'p'},  {NULL, 0, NULL, 0},
+    {"dir", required_argument, NULL, 'd'},     {"json", required_argument, NULL, 'j'},
+    {"entries", required_argument, NULL, 'e'}, {"value-bytes", required_argument, NULL, 'b'},
+    {"syncs", required_argument, NULL, 's'},   {"reads", required_argument, NULL, 'r'},
+    {"only", required_argument, NULL, 'o'},    {"scenarios", required_argument, NULL, 'c'},
+    {"plugins", required_argument, NULL, 'p'}, {NULL, 0, NULL, 0},
 };
 
 static int usage(void)
 {
-    fputs("usage: bench_engine --dir DIR --json FILE --plugins DIR [--entries N] [--reads N]\n"
-          "       [--syncs N] [--value-bytes N] [--only ringfort,ringfort-clustered,rocksdb,leveldb,"
-          "lmdb]\n       [--scenarios fill,read,amp,sync,reopen]\n",
-          stderr);
+    fputs(
+        "usage: bench_engine --dir DIR --json FILE --plugins DIR [--entries N] [--reads N]\n"
+        "       [--syncs N] [--value-bytes N] [--only ringfort,ringfort-clustered,rocksdb,leveldb,"
+        "lmdb]\n       [--scenarios fill,read,amp,sync,reopen]\n",
+        stderr);
     return 64;
 }
 

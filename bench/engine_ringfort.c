@@ -29,14 +29,14 @@ struct helper {
 };
 
 struct handle {
-    struct rf_engine  *engine;
-    struct rf_store   *store;
-    bool               clustered;
-    uint64_t           hlc;
-    uint64_t           submitted, finished; /* that went through `poll` */
-    uint32_t           since_turn;
-    struct helper      log, jobs[JOBS];
-    uv_sem_t           progress; /* some helper is done */
+    struct rf_engine *engine;
+    struct rf_store  *store;
+    bool              clustered;
+    uint64_t          hlc;
+    uint64_t          submitted, finished; /* that went through `poll` */
+    uint32_t          since_turn;
+    struct helper     log, jobs[JOBS];
+    uv_sem_t          progress; /* some helper is done */
     /* put_many */
     struct rf_histogram *latency_ns;
     uint64_t            *sent_ns;
@@ -231,9 +231,9 @@ static void load_policy(const struct bench_settings *settings, struct rf_table_p
     struct rf_problems         problems = {0};
     char                       why[512];
     registry = rf_registry_new(settings->plugins);
-    bench_check(!rf_ok(rf_registry_get(registry, RF_KIND_COMPACTION, "compaction-stl", &plugin,
-                                       why)),
-                "ringfort", why);
+    bench_check(
+        !rf_ok(rf_registry_get(registry, RF_KIND_COMPACTION, "compaction-stl", &plugin, why)),
+        "ringfort", why);
     rf_assert(rf_ok(rf_plugin_options(plugin, NULL, NULL, &options, &problems)));
     *policy = (struct rf_table_policy){.id = TABLE,
                                        .host = rf_registry_host(),
@@ -252,18 +252,18 @@ static uint64_t wall_ms(void)
 
 static void *open_handle(const struct bench_settings *settings, bool clustered)
 {
-    struct handle          *handle = RF_NEW(struct handle);
+    struct handle                *handle = RF_NEW(struct handle);
     static struct rf_table_policy policy;
-    struct rf_engine_error  error = {""};
-    struct rf_engine_config config = {.fs = files(settings),
-                                      .dir = settings->dir,
-                                      .n_partitions = 16,
-                                      .n_shards = 1,
-                                      .segment_max = settings->memtable,
-                                      .random = 77,
-                                      .memtable_max = settings->memtable,
-                                      .memtable_total_max = settings->memtable,
-                                      .wal_max = UINT64_C(1) << 30};
+    struct rf_engine_error        error = {""};
+    struct rf_engine_config       config = {.fs = files(settings),
+                                            .dir = settings->dir,
+                                            .n_partitions = 16,
+                                            .n_shards = 1,
+                                            .segment_max = settings->memtable,
+                                            .random = 77,
+                                            .memtable_max = settings->memtable,
+                                            .memtable_total_max = settings->memtable,
+                                            .wal_max = UINT64_C(1) << 30};
     load_policy(settings, &policy);
     bench_check(!rf_ok(rf_engine_open(&config, &handle->engine, &error)) ||
                     !rf_ok(rf_engine_add_table(handle->engine, &policy)),
@@ -308,11 +308,11 @@ static uint64_t token_of(const struct handle *handle, const char key[BENCH_KEY])
     if (!handle->clustered) {
         return hash;
     }
-    uint64_t range = (uint64_t)(((unsigned __int128)hash * RANGES) >> 64);
+    uint64_t      range = (uint64_t)(((unsigned __int128)hash * RANGES) >> 64);
     struct rf_rng rng = {.state = range};
-    uint64_t start = rf_rng_next(&rng);
-    uint64_t inside = rf_hash64(rf_slice(key, BENCH_KEY), SEED + 1);
-    uint64_t width = UINT64_MAX / 10000 * 24 / RANGES;
+    uint64_t      start = rf_rng_next(&rng);
+    uint64_t      inside = rf_hash64(rf_slice(key, BENCH_KEY), SEED + 1);
+    uint64_t      width = UINT64_MAX / 10000 * 24 / RANGES;
     return start + (uint64_t)(((unsigned __int128)inside * width) >> 64);
 }
 
@@ -336,9 +336,7 @@ static void submit_put(struct handle *handle, const char key[BENCH_KEY], struct 
             .mode = RF_APPLY_REFUSE_IF_NEWER,
             .table = TABLE,
             .token = token,
-            .row = {.version = {handle->hlc++, 1},
-                    .key = rf_slice(key, BENCH_KEY),
-                    .value = value},
+            .row = {.version = {handle->hlc++, 1}, .key = rf_slice(key, BENCH_KEY), .value = value},
         };
         if (rf_lsm_ops.submit(handle->store, &op, &done).rc == RF_PENDING) {
             handle->submitted++;
@@ -400,8 +398,7 @@ static void ringfort_put_many(void *self, uint64_t n, void (*key_of)(uint64_t nu
     handle->sent_first = handle->submitted;
     uint64_t end = handle->submitted + n;
     while (handle->finished < end) {
-        while (handle->submitted < end &&
-               handle->submitted - handle->finished < BENCH_WRITERS) {
+        while (handle->submitted < end && handle->submitted - handle->finished < BENCH_WRITERS) {
             uint64_t number = handle->submitted - handle->sent_first;
             sent_ns[number % BENCH_WRITERS] = uv_hrtime();
             key_of(number, key);
