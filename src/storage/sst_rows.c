@@ -187,8 +187,8 @@ struct rf_result rf_sst_rows_open(struct rf_slice payload, size_t raw_size,
         .expiry_width = at[6] >> 4,
         .writer_width = n_writers > 1,
     };
-    bool   fits = rows.token_width <= 8 && rows.end_width <= 4 && rows.key_width <= 2 &&
-                  rows.flags_width <= 1 && rows.hlc_width <= 8 && rows.expiry_width <= 8;
+    bool fits = rows.token_width <= 8 && rows.end_width <= 4 && rows.key_width <= 2 &&
+                rows.flags_width <= 1 && rows.hlc_width <= 8 && rows.expiry_width <= 8;
     size_t width = (size_t)rows.token_width + rows.end_width + rows.key_width + rows.flags_width +
                    rows.hlc_width + rows.writer_width + rows.expiry_width;
     size_t columns = FIXED + 8 * n_writers;

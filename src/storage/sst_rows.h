@@ -40,11 +40,10 @@ void   rf_sst_rows_directory(const struct rf_sst_rows_builder *builder, uint8_t 
 struct rf_sst_rows {
     uint32_t       n;
     size_t         directory_size;
-    size_t         body_size; /* raw */
+    size_t         body_size;  /* raw */
     uint64_t       token, hlc; /* bases */
     const uint8_t *writers, *tokens, *ends, *key_sizes, *flags, *hlcs, *writer_numbers, *expiries;
-    uint8_t        token_width, end_width, key_width, flags_width, hlc_width, writer_width,
-        expiry_width;
+    uint8_t token_width, end_width, key_width, flags_width, hlc_width, writer_width, expiry_width;
 };
 
 /* @param payload of the block as stored. @param raw_size of directory and body. RF_OK, RF_CORRUPT. */
