@@ -81,7 +81,7 @@ def sst(rows, bloom):
         filter_size = 96
     fields = [len(rows), 0, 0, 1, 2, 0, rows[0][0], rows[-1][0], 100, at, 32 + len(index), filter_at, filter_size, 5,
               len(rows), len(body) + 192]
-    footer = struct.pack("<IIHHIQQII", 0x53544652, 0, 1, 192, 0, 1, 100, 0, 0) + struct.pack("<16Q", *fields)
+    footer = struct.pack("<IIHHIQQII", 0x53544652, 0, 2, 192, 0, 1, 100, 0, 0) + struct.pack("<16Q", *fields)
     return body + footer.ljust(192, b"\0")
 
 

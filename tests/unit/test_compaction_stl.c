@@ -115,7 +115,7 @@ static void settles(void **state)
 static void options_are_checked(void **state)
 {
     struct stl *stl = *state;
-    int64_t     wrong[3] = {8, 4, 200};
+    int64_t     wrong[4] = {8, 4, 200, 20};
     assert_int_equal(RF_PLUGIN_OK, stl->ops->check(rf_registry_host(), stl->options));
     assert_int_equal(RF_PLUGIN_BAD_OPTION, stl->ops->check(rf_registry_host(), wrong));
     assert_int_equal(sizeof(wrong), stl->ops->options_size);
