@@ -537,10 +537,10 @@ static void run_seed(uint64_t seed, struct strategy *strategy, struct world *sum
 
 /* ---- The tests ---------------------------------------------------------------------------- */
 
-/* min_merge, max_merge, ratio, purge_percent; fanout, table_size, level1_size, level0_files,
+/* min_merge, max_merge, ratio, purge_percent, space_percent; fanout, table_size, level1_size, level0_files,
  * purge_percent. Small, so that small tables have tiers and levels. */
 static struct strategy strategies[] = {
-    {.name = "compaction-stl", .options = {2, 6, 200, 20}},
+    {.name = "compaction-stl", .options = {2, 6, 200, 20, 100}},
     {.name = "compaction-leveled", .options = {3, 2000, 1500, 2, 20}},
 };
 #define N_STRATEGIES (sizeof(strategies) / sizeof(strategies[0]))
@@ -663,7 +663,7 @@ static void open_small(struct small *small, uint64_t max_ttl_ms)
 
 static void use_stl(struct small *small, int64_t min_merge)
 {
-    const int64_t options[4] = {min_merge, 64, 200, 20};
+    const int64_t options[5] = {min_merge, 64, 200, 20, 10000};
     memcpy(small->options, options, sizeof(options));
     small->policy.compaction = &strategies[0].plugin->ops.compaction;
     small->policy.compaction_options = small->options;
