@@ -160,6 +160,7 @@ struct rf_store_stats {
     uint64_t compactions, compacted_in_bytes, compacted_out_bytes;
     uint64_t dropped_rows;   /* left out by flush and compaction */
     uint64_t expired_values; /* values that became markers (D2) */
+    uint64_t dropped_files;  /* deleted whole: nothing in them was needed any more (D2) */
     uint64_t failed_jobs;
     uint64_t files, file_bytes, file_memory; /* gauges; memory of indexes and filters */
     uint64_t wal_live_bytes;                 /* gauge: segments that are still needed */
