@@ -231,8 +231,9 @@ static struct rf_result apply(struct rf_store *store, struct rf_store_table *tab
         }
         if (order < 0 && op->mode == RF_APPLY_REFUSE_IF_NEWER) {
             store->stats.newer++;
-            done->status = RF_STORE_NEWER;
-            return rf_result(RF_OK);
+            done->status = rf_repair_memo_refusal(&store->repairs, op->row.version);
+            return done->status == RF_STORE_STORED ? rf_store_wait_durable(store, seq, done)
+                                                   : rf_result(RF_OK);
         }
         if (order <= 0) {
             done->status = RF_STORE_STORED; /* what we have wins: done once that is durable */
@@ -240,6 +241,9 @@ static struct rf_result apply(struct rf_store *store, struct rf_store_table *tab
         }
     }
     done->status = store_row(store, table, op, &seq);
+    if (op->mode == RF_APPLY_REPAIR && done->status == RF_STORE_STORED) {
+        rf_repair_memo_note(&store->repairs, op->row.version);
+    }
     return done->status == RF_STORE_STORED ? rf_store_wait_durable(store, seq, done)
                                            : rf_result(RF_OK);
 }
