@@ -66,6 +66,9 @@ static void put_requests(struct rf_buf *body, const struct rf_worker_stats *stat
            shard->given_up);
     simple(body, "ringfort_restamps_total", "counter",
            "Writes stamped again because a replica knew a newer version.", shard->restamps);
+    simple(body, "ringfort_restamps_unsure_total", "counter",
+           "Writes stamped again that a strong read may have shown under the first stamp.",
+           shard->restamps_unsure);
     simple(body, "ringfort_read_repairs_total", "counter",
            "Stale replicas written to by strong reads.", shard->read_repairs);
     simple(body, "ringfort_hedged_reads_total", "counter",
@@ -100,6 +103,10 @@ static void put_files(struct rf_buf *body, const struct rf_store_stats *store)
            "Flushes, merges and deletions that failed and are tried again.", store->failed_jobs);
     simple(body, "ringfort_damaged_blocks_total", "counter",
            "Blocks whose checksum was wrong; they are never served.", store->damaged_blocks);
+    simple(body, "ringfort_damaged_ranges", "gauge",
+           "Token ranges in which rows of a damaged block or file are lost.", store->damages);
+    simple(body, "ringfort_healed_keys_total", "counter",
+           "Keys in such ranges that read repair made whole again.", store->healed_keys);
     simple(body, "ringfort_cannot_say_total", "counter",
            "Reads that this replica did not answer because it may have lost data.",
            store->cannot_say);

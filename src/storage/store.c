@@ -1,10 +1,11 @@
 /* Operations of one shard's store: apply (log, memtable, acknowledgement after the sync), read. */
+#include "base/log.h"
 #include "base/mem.h"
 #include "storage/engine_private.h"
 
-#define SPACE_RETRY_MS 200u /* a group that found no space is written again after this */
+#define RETRY_MS 200u /* a group that found no space or descriptor is written again after this */
 #define IDLE_US                                                                                    \
-    1000000u /* after so long without a group, a mark tells that the last one was durable */
+    1000000u /* without a group for so long, a mark tells that the last one is durable */
 
 /* ---- Tables ------------------------------------------------------------------------------- */
 
@@ -50,7 +51,8 @@ struct rf_result rf_store_init(struct rf_store *store, struct rf_engine *engine,
     store->sync_written_us = UINT64_MAX;
     store->cold.end = &store->cold.first;
     bool made = rf_store_table_of(store, RF_TABLE_META) != NULL &&
-                rf_store_table_of(store, RF_TABLE_HINTS) != NULL;
+                rf_store_table_of(store, RF_TABLE_HINTS) != NULL &&
+                rf_store_table_of(store, RF_TABLE_HEALED) != NULL;
     for (uint32_t t = 0; t < store->n_tables; t++) {
         store->tables[t].policy.bloom_bits_per_key = 10;
     }
@@ -73,11 +75,12 @@ static void fini_part(struct rf_part *part)
         rf_data_file_drop(part->files[i]);
     }
     rf_mem_free(part->files);
+    rf_mem_free(part->damages);
 }
 
 void rf_store_fini(struct rf_store *store)
 {
-    rf_assert(!store->flushing && !store->compacting && !store->trimming);
+    rf_assert(!store->flushing && !store->compacting && !store->trimming && !store->recording);
     rf_cold_fini(store);
     for (uint32_t t = 0; t < store->n_tables; t++) {
         for (uint32_t p = 0; p < store->engine->identity.n_partitions; p++) {
@@ -95,6 +98,8 @@ void rf_store_fini(struct rf_store *store)
     done_list_fini(&store->ready);
     rf_sst_block_fini(&store->blocks[0]);
     rf_sst_block_fini(&store->blocks[1]);
+    rf_sst_block_fini(&store->healed_blocks[0]);
+    rf_sst_block_fini(&store->healed_blocks[1]);
     rf_wal_free(store->wal);
     *store = (struct rf_store){0};
 }
@@ -234,12 +239,27 @@ static enum rf_store_status store_row(struct rf_store *store, struct rf_store_ta
     return rf_ok(logged) ? RF_STORE_STORED : RF_STORE_FAILED;
 }
 
+/* The key's row is what a quorum of the other replicas has: it does not matter any more what was lost
+ * (D10). Waits with the row itself. */
+static enum rf_store_status note_healed(struct rf_store *store, const struct rf_store_table *table,
+                                        const struct rf_store_op *op, uint64_t *seq)
+{
+    uint8_t            key[RF_ROW_KEY_MAX];
+    struct rf_store_op note = {.table = RF_TABLE_HEALED, .token = op->token};
+    if (!rf_damage_heal(store, table, op, key, &note.row)) {
+        return RF_STORE_STORED;
+    }
+    store->stats.healed_keys++;
+    return store_row(store, rf_store_table_of(store, RF_TABLE_HEALED), &note, seq);
+}
+
 /* A damaged file hinders no write (D10): what can be read of it is compared. */
 static struct rf_result finish_apply(struct rf_store *store, struct rf_store_table *table,
                                      const struct rf_store_op *op, const struct rf_search *search,
                                      struct rf_store_done *done)
 {
     uint64_t seq = search->seq;
+    bool     newer = true;
     done->row.version = op->row.version;
     if (rf_row_exists(&search->best)) {
         int order = rf_table_resolve(&table->policy, &op->row, &search->best);
@@ -248,15 +268,22 @@ static struct rf_result finish_apply(struct rf_store *store, struct rf_store_tab
         }
         if (order < 0 && op->mode == RF_APPLY_REFUSE_IF_NEWER) {
             store->stats.newer++;
-            done->status = RF_STORE_NEWER;
-            return rf_result(RF_OK);
+            done->status = rf_repair_memo_refusal(&store->repairs, op->row.version);
+            return done->status == RF_STORE_STORED
+                       ? rf_store_wait_durable(store, table->policy.sync, seq, done)
+                       : rf_result(RF_OK);
         }
-        if (order <= 0) {
-            done->status = RF_STORE_STORED; /* what we have wins: done once that is durable */
-            return rf_store_wait_durable(store, table->policy.sync, seq, done);
-        }
+        newer = order > 0;
     }
-    done->status = store_row(store, table, op, &seq);
+    /* When what we have wins, it is done once that is durable. */
+    enum rf_store_status stored = newer ? store_row(store, table, op, &seq) : RF_STORE_STORED;
+    if (stored == RF_STORE_STORED && op->heals != 0) {
+        stored = note_healed(store, table, op, &seq);
+    }
+    done->status = stored;
+    if (newer && op->mode == RF_APPLY_REPAIR && stored == RF_STORE_STORED) {
+        rf_repair_memo_note(&store->repairs, op->row.version);
+    }
     return done->status == RF_STORE_STORED
                ? rf_store_wait_durable(store, table->policy.sync, seq, done)
                : rf_result(RF_OK);
@@ -269,6 +296,7 @@ static struct rf_result finish_read(struct rf_store *store, const struct rf_stor
     if (found != RF_FIND_FOUND) {
         store->stats.cannot_say += found == RF_FIND_CANNOT_SAY;
         done->status = found == RF_FIND_ABSENT ? RF_STORE_ABSENT : RF_STORE_CANNOT_SAY;
+        done->damage = found == RF_FIND_ABSENT ? 0 : search->damage;
         return rf_result(RF_OK);
     }
     store->stats.memtable_hits += search->seq != 0;
@@ -356,7 +384,7 @@ static bool sync_is_due(const struct rf_store *store)
 static bool begin_idle_mark(struct rf_store *store)
 {
     if (store->group_us == 0 || store->log_us < store->group_us + IDLE_US ||
-        rf_wal_waits_for_space(store->wal)) {
+        rf_wal_waits(store->wal)) {
         return false;
     }
     store->group_us = 0;
@@ -365,7 +393,7 @@ static bool begin_idle_mark(struct rf_store *store)
 
 bool rf_store_log_begin(struct rf_store *store)
 {
-    bool again = rf_wal_waits_for_space(store->wal);
+    bool again = rf_wal_waits(store->wal);
     if (again && store->wall_ms != 0 && store->wall_ms < store->log_retry_at_ms) {
         return false; /* not with every turn of the loop */
     }
@@ -399,7 +427,7 @@ uint64_t rf_store_log_wake_us(const struct rf_store *store)
     uint64_t sync_us =
         store->sync_open_us < store->sync_written_us ? store->sync_open_us : store->sync_written_us;
     uint64_t mark_us = store->group_us == 0 ? UINT64_MAX : store->group_us + IDLE_US;
-    if (rf_wal_broken(store->wal) || rf_wal_waits_for_space(store->wal)) {
+    if (rf_wal_broken(store->wal) || rf_wal_waits(store->wal)) {
         return UINT64_MAX;
     }
     return sync_us < mark_us ? sync_us : mark_us;
@@ -438,12 +466,27 @@ static void release_all(struct rf_store *store, struct rf_done_list *waiting)
     waiting->n = 0;
 }
 
+/* The next segment cannot be opened: what was being written waits, and so does who waits for it. */
+static void log_waits_for_descriptor(struct rf_store *store, bool waits)
+{
+    if (waits && !store->no_descriptor) {
+        rf_log(RF_LOG_ERROR, "no_descriptor",
+               "shard=%u text=\"the log's next segment cannot be opened for want of a file "
+               "descriptor; writes wait until there is one. Raise the limit of open files\"",
+               store->shard);
+    } else if (!waits && store->no_descriptor) {
+        rf_log(RF_LOG_INFO, "descriptor_again", "shard=%u text=\"the log goes on\"", store->shard);
+    }
+    store->no_descriptor = waits;
+}
+
 void rf_store_log_end(struct rf_store *store)
 {
     struct rf_result written = rf_wal_end(store->wal);
-    if (written.rc == RF_DISK_RESERVE) {
-        rf_space_found_none(store, RF_SPACE_LOG, true);
-        store->log_retry_at_ms = store->wall_ms + SPACE_RETRY_MS;
+    log_waits_for_descriptor(store, written.rc == RF_LIMIT);
+    if (rf_wal_waits(store->wal)) {
+        rf_space_found_none(store, RF_SPACE_LOG, written.rc == RF_DISK_RESERVE);
+        store->log_retry_at_ms = store->wall_ms + RETRY_MS;
         return;
     }
     rf_space_found_none(store, RF_SPACE_LOG, false);
@@ -474,6 +517,7 @@ static void add_part_stats(const struct rf_part *part, struct rf_store_stats *st
         stats->memtable_bytes += memtables[i] == NULL ? 0 : rf_memtable_bytes(memtables[i]);
         stats->memtable_rows += memtables[i] == NULL ? 0 : rf_memtable_rows(memtables[i]);
     }
+    stats->damages += part->n_damages;
     for (uint32_t i = 0; i < part->n_files; i++) {
         stats->files++;
         stats->file_bytes += rf_sst_info(part->files[i]->sst)->file_size;

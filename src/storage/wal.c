@@ -48,7 +48,7 @@ struct rf_wal {
     bool                marked; /* nothing was written since the last mark */
     bool                closed;
     enum rf_rc          failure; /* RF_OK while the log works */
-    bool                again;   /* `writing` found no space */
+    bool                again;   /* `writing` found no space or descriptor */
     struct rf_wal_stats stats;
     struct segment     *segments; /* oldest first; the last one is being written */
     uint32_t            n_segments, cap_segments;
@@ -58,6 +58,7 @@ struct rf_wal {
     struct rf_file file;
     bool           file_open;
     bool           file_dirty;        /* something in it is not synced */
+    bool           name_durable;      /* its entry in the directory is */
     uint64_t       segment;           /* of `file`, or the next to make */
     uint64_t       segment_first_seq; /* ditto */
     uint64_t       offset;
@@ -272,7 +273,13 @@ bool rf_wal_begin_mark(struct rf_wal *wal, bool close)
     return true;
 }
 
-/* A failed sync is final, whatever its reason; only a write that found no space may be repeated. */
+/* A failed sync is final, whatever its reason. Only what found no space, or no descriptor to begin
+ * with, may be repeated. */
+static bool may_repeat(enum rf_rc rc)
+{
+    return rc == RF_DISK_RESERVE || rc == RF_LIMIT;
+}
+
 static struct rf_result final_result(struct rf_result result)
 {
     return rf_ok(result) ? result : rf_result(RF_IO_ERROR);
@@ -296,11 +303,21 @@ static struct rf_result open_segment(struct rf_wal *wal)
     snprintf(path, sizeof(path), "%s/%s", wal->dir, name);
     RF_TRY(fs.ops->open(fs.context, path, RF_OPEN_WRITE | RF_OPEN_CREATE, &wal->file));
     wal->file_open = true;
+    wal->name_durable = false;
     wal->file_dirty = false;
     wal->segment_first_seq = wal->writing.first_seq;
     wal->offset = 0;
     wal->allocated = wal->config.allocate == 0 ? UINT64_MAX : 0;
-    return final_result(fs.ops->sync_dir(fs.context, wal->dir));
+    return rf_result(RF_OK);
+}
+
+/* Without a descriptor for the directory the sync was not tried: it can come later. */
+static struct rf_result sync_name(struct rf_wal *wal)
+{
+    struct rf_fs     fs = wal->config.fs;
+    struct rf_result synced = fs.ops->sync_dir(fs.context, wal->dir);
+    wal->name_durable = rf_ok(synced);
+    return synced.rc == RF_LIMIT ? synced : final_result(synced);
 }
 
 /* A segment is durable before the next one begins. */
@@ -313,7 +330,8 @@ static struct rf_result take_segment(struct rf_wal *wal)
         wal->file_open = false;
         wal->segment++;
     }
-    return wal->file_open ? rf_result(RF_OK) : open_segment(wal);
+    RF_TRY(wal->file_open ? rf_result(RF_OK) : open_segment(wal));
+    return wal->name_durable ? rf_result(RF_OK) : sync_name(wal);
 }
 
 static struct rf_result seal_group(struct rf_wal *wal, struct group *group, uint64_t offset)
@@ -410,11 +428,11 @@ struct rf_result rf_wal_end(struct rf_wal *wal)
 {
     rf_assert(wal->writing_busy);
     wal->writing_busy = false;
-    if (wal->run_result == RF_DISK_RESERVE && !wal->writing.mark) {
+    if (may_repeat(wal->run_result) && !wal->writing.mark) {
         wal->again = true;
-        return rf_result(RF_DISK_RESERVE);
+        return rf_result(wal->run_result);
     }
-    if (wal->run_result == RF_DISK_RESERVE) {
+    if (may_repeat(wal->run_result)) {
         wal->marked = true; /* a full disk has no room for marks: as if there was none */
         return rf_result(RF_OK);
     }
@@ -489,7 +507,7 @@ uint64_t rf_wal_next_seq(const struct rf_wal *wal)
     return wal->next_seq;
 }
 
-bool rf_wal_waits_for_space(const struct rf_wal *wal)
+bool rf_wal_waits(const struct rf_wal *wal)
 {
     return wal->again;
 }

@@ -45,8 +45,8 @@ bool rf_wal_begin(struct rf_wal *wal, bool sync);
 bool rf_wal_begin_mark(struct rf_wal *wal, bool close);
 /* Does what `begin` has frozen. Thread: any one. Blocks: yes. */
 void rf_wal_run(struct rf_wal *wal);
-/* Takes the result: RF_OK; RF_DISK_RESERVE: no space, the group stays and can be tried again (nothing
- * was synced); anything else: the log is broken from now on. Thread: owner. */
+/* Takes the result: RF_OK; RF_DISK_RESERVE (no space) or RF_LIMIT (no descriptor for the next segment):
+ * the group stays and can be tried again (nothing was synced); anything else: the log is broken from now on. Thread: owner. */
 RF_CHECKED struct rf_result rf_wal_end(struct rf_wal *wal);
 
 /* Is the open group empty? Owner. */
@@ -59,7 +59,7 @@ uint64_t rf_wal_durable_seq(const struct rf_wal *wal); /* everything up to it is
 uint64_t rf_wal_writing_seq(
     const struct rf_wal *wal); /* last of the group on its way, or written */
 uint64_t rf_wal_next_seq(const struct rf_wal *wal);
-bool     rf_wal_waits_for_space(const struct rf_wal *wal);
+bool     rf_wal_waits(const struct rf_wal *wal); /* for space or a descriptor */
 bool     rf_wal_broken(const struct rf_wal *wal);
 /* Groups, bytes and records made durable, for metrics. */
 struct rf_wal_stats {
