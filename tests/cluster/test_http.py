@@ -273,8 +273,35 @@ def test_table_in_query_or_body(shared):
     node = shared.nodes[0]
     assert node.request("POST", "/api/v1/item?table=default", json={"key": "t", "value": ""}).status_code == 201
     assert node.request("POST", "/api/v1/item?table=none", json={"key": "t", "value": ""}).status_code == 404
-    twice = node.request("POST", "/api/v1/item?table=default", json={"key": "t", "value": "", "table": "default"})
-    assert twice.status_code == 422 and twice.json()["errors"][0]["pointer"] == "/table"
+    body = {"key": "t", "value": "", "table": "default"}
+    assert node.request("POST", "/api/v1/item?table=default", json=body).status_code == 201
+    other = node.request("POST", "/api/v1/item?table=none", json=body)
+    assert other.status_code == 400 and other.json()["write_outcome"] == "not_applied"
+
+
+def test_body_of_a_delete(shared):
+    """A delete goes to the table and key that its body names, never silently to the default table."""
+    node = shared.nodes[0]
+    node.put("kept", "v")
+    wrong = node.request("DELETE", "/api/v1/item", params={"key": "kept"}, json={"table": "other"})
+    assert wrong.status_code == 404 and wrong.json()["code"] == "RF-TABLE-NOT-FOUND"
+    wrong = node.request("DELETE", "/api/v1/item", params={"key": "kept"}, json={"key": "another"})
+    assert wrong.status_code == 400 and wrong.json()["write_outcome"] == "not_applied"
+    wrong = node.request("DELETE", "/api/v1/item", params={"key": "kept"}, data="{}", headers={"Content-Type": "text/plain"})
+    assert wrong.status_code == 415
+    assert node.value("kept", consistency="strong") == b"v"
+    gone = node.request("DELETE", "/api/v1/item", json={"key": "kept", "table": "default"})
+    assert gone.status_code == 200 and node.value("kept", consistency="strong") is None
+
+
+def test_idempotency_key(shared):
+    """D17: a client that relies on Idempotency-Key must hear that this server does not honour it."""
+    node = shared.nodes[0]
+    for method, body in (("POST", {"key": "once", "value": ""}), ("DELETE", {"key": "once"})):
+        answer = node.request(method, "/api/v1/item", json=body, headers={"Idempotency-Key": "a"})
+        assert answer.status_code == 501 and "Idempotency-Key" in answer.json()["detail"]
+        assert answer.json()["write_outcome"] == "not_applied" and not answer.json()["retryable"]
+    assert node.value("once", consistency="strong") is None
 
 
 def test_request_ids_and_shape_of_problems(shared):
