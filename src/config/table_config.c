@@ -1,6 +1,13 @@
 #include "config/table_config.h"
 
+#include <dirent.h>
+#include <errno.h>
 #include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
 
 #define AT(field) (uint32_t) offsetof(struct rf_table_config, field)
 #define DAY_MS INT64_C(86400000)
@@ -59,7 +66,9 @@ static void check_together(const struct rf_table_config *config, const struct rf
     const struct rf_tree *place = rf_tree_get(&document->root, "replication");
     uint32_t              line = place == NULL ? 1 : place->line;
     uint32_t              column = place == NULL ? 1 : place->column;
-    if (config->write_quorum > config->n || config->read_quorum > config->n) {
+    if (config->n == 0 || config->write_quorum == 0 || config->read_quorum == 0) {
+        /* one of them is wrong by itself, and told already */
+    } else if (config->write_quorum > config->n || config->read_quorum > config->n) {
         rf_problem_at(problems, document, line, column,
                       "replication: a quorum above n = %lld can never be met",
                       (long long)config->n);
@@ -80,9 +89,11 @@ struct rf_result rf_table_config_load(const char *path, struct rf_table_config *
 {
     uint32_t               before = problems->count;
     struct rf_table_config config = {0};
-    if (rf_ok(rf_tree_load(path, ret_document, problems)) &&
-        rf_ok(rf_schema_apply(rf_table_settings, rf_n_table_settings, ret_document, &config,
-                              problems))) {
+    (void)rf_tree_load(path, ret_document, problems).rc;
+    (void)rf_schema_apply(rf_table_settings, rf_n_table_settings, ret_document, &ret_document->root,
+                          &config, problems)
+        .rc;
+    if (ret_document->whole && ret_document->root.kind == RF_TREE_MAP) {
         check_together(&config, ret_document, problems);
     }
     if (problems->count != before) {
@@ -90,4 +101,71 @@ struct rf_result rf_table_config_load(const char *path, struct rf_table_config *
     }
     *ret_config = config;
     return rf_result(RF_OK);
+}
+
+/* ---- A directory of them ------------------------------------------------------------------ */
+
+static int is_table_file(const struct dirent *entry)
+{
+    size_t n = strlen(entry->d_name);
+    return entry->d_name[0] != '.' && n > 5 && strcmp(entry->d_name + n - 5, ".yaml") == 0;
+}
+
+/* Tables found so far. */
+struct found {
+    uint32_t n;
+    char     names[RF_TABLES_MAX][64];
+};
+
+static bool is_new(struct found *found, const struct rf_table_file *file,
+                   struct rf_problems *problems)
+{
+    const struct rf_tree *place = rf_tree_get(&file->document->root, "table");
+    const char           *name = file->config->table;
+    for (uint32_t i = 0; i < found->n; i++) {
+        if (strcmp(found->names[i], name) == 0) {
+            rf_problem_at(problems, file->document, place->line, place->column,
+                          "table '%s' is defined twice", name);
+            return false;
+        }
+    }
+    if (found->n == RF_TABLES_MAX) {
+        rf_problem_at(problems, file->document, place->line, place->column,
+                      "too many tables (at most %u)", RF_TABLES_MAX);
+        return false;
+    }
+    snprintf(found->names[found->n++], sizeof(found->names[0]), "%s", name);
+    return true;
+}
+
+struct rf_result rf_table_dir_load(const char *dir,
+                                   void (*take)(void *user, const struct rf_table_file *file),
+                                   void *user, struct rf_problems *problems)
+{
+    struct dirent **names = NULL;
+    uint32_t        before = problems->count;
+    struct found   *found = RF_NEW(struct found);
+    int             n = found == NULL ? 0 : scandir(dir, &names, is_table_file, alphasort);
+    if (n < 0) {
+        rf_problem(problems, "cannot read tables_dir %s: %s", dir, strerror(errno));
+    }
+    for (int i = 0; i < n; i++) {
+        char                   path[RF_PATH_MAX + 300];
+        struct rf_document     document = {0};
+        struct rf_table_config config;
+        snprintf(path, sizeof(path), "%s/%s", dir, names[i]->d_name);
+        struct rf_table_file file = {path, &config, &document};
+        if (rf_ok(rf_table_config_load(path, &config, &document, problems)) &&
+            is_new(found, &file, problems)) {
+            take(user, &file);
+        }
+        rf_document_free(&document);
+        free(names[i]);
+    }
+    free(names);
+    bool memory = found != NULL;
+    rf_mem_free(found);
+    return rf_result(!memory                     ? RF_NO_MEMORY
+                     : problems->count == before ? RF_OK
+                                                 : RF_CONFIG_INVALID);
 }

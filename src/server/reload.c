@@ -59,6 +59,10 @@ void rf_check_certificate(const struct rf_node_config *config, struct rf_problem
 {
     char    why[512];
     int64_t left_s = 0;
+    if (config->tls.ca[0] == 0 || config->tls.cert[0] == 0 || config->tls.key[0] == 0 ||
+        config->cluster.name[0] == 0 || config->node.name[0] == 0) {
+        return; /* told already */
+    }
     if (!rf_ok(rf_tls_check_node(config->tls.ca, config->tls.cert, config->tls.key,
                                  config->cluster.name, config->node.name, &left_s, why))) {
         rf_problem(problems, "tls: %s", why);

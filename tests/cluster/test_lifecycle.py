@@ -1,6 +1,7 @@
 """Start, reload, limits in time and number, and the end of a node (S15, the chapter on limits)."""
 import hashlib
 import os
+import re
 import signal
 import socket
 import ssl
@@ -167,10 +168,10 @@ def test_reload_tokens(own):
     tokens.write_text("tokens: [{id: x, role: king}]\n")
     os.kill(node.pid, signal.SIGHUP)
     until(lambda: "event=reload_failed" in node.log(), "the reason in the log")
-    assert "tokens.yaml:1:10: error: sha256 must be" in node.log()
+    assert "tokens.yaml:1:10: error: the key 'sha256' is missing" in node.log()
     assert with_token(node, "rft_second") == 200
     answer = node.request("POST", "/admin/v1/config/reload")
-    assert answer.status_code == 422 and "sha256 must be" in answer.json()["problems"]
+    assert answer.status_code == 422 and "role: unknown role" in answer.json()["problems"]
     tokens.write_text(before.replace("id: new", "id: other"))
     assert node.request("POST", "/admin/v1/config/reload").status_code == 200
 
@@ -291,17 +292,32 @@ def test_config_errors(own, tmp_path):
     (tables / "a.yaml").write_text("version: 1\ntable: a\nreplicaton: {n: 3}\n")
     (tables / "b.yaml").write_text("version: 1\ntable: b\nreplication: {write_quorum: 1, read_quorum: 1}\n")
     (tables / "c.yaml").write_text("version: 1\ntable: a&b\nttl: 10\n")
-    config = clone(node, tmp_path, lambda text: text.replace(f"{own.dir}/tables.d", "tables.d"))
+    config = clone(node, tmp_path, lambda text: text.replace(f"{own.dir}/tables.d", "tables.d")
+                   .replace(f"bin/{own.dir}/lib", "bin/../lib"))
+    (tables / "d.yaml").write_text("version: 1\ntable: x\n")
+    (tables / "e.yaml").write_text("version: 1\ntable: x\n")
     (tmp_path / "node.crt").write_text("nonsense")
     code, text = start_fails(config)
     assert code == 2
     for expected in ("a.yaml:3:1: error: unknown key 'replicaton'; did you mean 'replication'?\n    replicaton: {n: 3}\n    ^",
                      "b.yaml:3:14: error: replication: read_quorum + write_quorum must be above n",
                      "c.yaml:2:8: error: table: expected a name", "c.yaml:3:6: error: ttl: the unit is missing",
-                     "node.crt holds no certificate (PEM)"):
+                     "e.yaml:2:8: error: table 'x' is defined twice", "node.crt holds no certificate (PEM)"):
         assert expected in text, text
-    config.write_text(config.read_text() + "limits: {max_value: 8}\nlimits: {}\nlog: {level: [x]}\n")
+    (tmp_path / "tokens.yaml").write_text("tokens: [{id: x, rolle: admin}]\n")
+    config.write_text(config.read_text().replace(f"{own.dir}/tokens.yaml", "tokens.yaml").replace("cluster: {", "cluster: {hash_secret_file: none, ")
+                      + "limits: {max_value: 8}\nlimits: {}\nlog: {level: [x]}\n")
+    everything = ("duplicate key 'limits'", "limits.max_value: the unit is missing", "log.level: expected one value",
+                  "a.yaml:3:1: error: unknown key 'replicaton'", "e.yaml:2:8: error: table 'x' is defined twice",
+                  "node.crt holds no certificate (PEM)", "tokens.yaml:1:18: error: unknown key 'rolle'",
+                  "cluster.hash_secret_file: cannot open")
     code, text = start_fails(config)
-    assert code == 2 and "duplicate key 'limits'" in text
+    checked = own.cli("config", "check", str(config), check=False)
+    assert code == 2 and checked.returncode == 2
+    for expected in everything:
+        assert expected in text, text
+        assert expected in checked.stderr, checked.stderr
+    number = r"(?m)^(\d+) problems"
+    assert re.search(number, text)[1] == re.search(number, checked.stderr)[1], f"{text}\n----\n{checked.stderr}"
     code, text = start_fails(tmp_path / "absent.yaml")
     assert code == 2 and "cannot open" in text and "No such file" in text
