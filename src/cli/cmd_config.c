@@ -11,30 +11,11 @@
 #include "config/tokens.h"
 #include "http/response.h"
 #include "io/tls.h"
-#include "plugins/loader.h"
+#include "plugins/check.h"
 
 #define NODE_FILE "ringfort.yaml"
 
 /* ---- check -------------------------------------------------------------------------------- */
-
-/* The note of the plugin is read, none of its code runs. */
-static void check_policy(const struct rf_node_config *node, enum rf_kind kind, const char *section,
-                         const struct rf_policy_config *policy, const struct rf_document *document,
-                         struct rf_problems *problems)
-{
-    char                    why[512];
-    const struct rf_tree   *place = rf_tree_get(&document->root, section);
-    struct rf_plugin_notes *notes = RF_NEW(struct rf_plugin_notes);
-    if (notes == NULL) {
-        rf_problem(problems, "out of memory");
-    } else if (rf_ok(rf_plugin_inspect(node->plugins.dir, kind, policy->plugin, notes, why))) {
-        rf_plugin_options_check(notes, policy->options, document, problems);
-    } else {
-        rf_problem_at(problems, document, place == NULL ? 1 : place->line,
-                      place == NULL ? 1 : place->column, "%s.plugin: %s", section, why);
-    }
-    rf_mem_free(notes);
-}
 
 struct checking {
     const struct rf_node_config *node;
@@ -44,17 +25,10 @@ struct checking {
 
 static void check_table(void *user, const struct rf_table_file *file)
 {
-    struct checking              *checking = user;
-    const struct rf_table_config *table = file->config;
-    const struct rf_document     *document = file->document;
+    struct checking *checking = user;
     checking->n_tables++;
     if (checking->node->plugins.dir[0] != 0) {
-        check_policy(checking->node, RF_KIND_PLACEMENT, "placement", &table->placement, document,
-                     checking->problems);
-        check_policy(checking->node, RF_KIND_CONFLICT, "conflict", &table->conflict, document,
-                     checking->problems);
-        check_policy(checking->node, RF_KIND_COMPACTION, "compaction", &table->compaction, document,
-                     checking->problems);
+        rf_plugins_check(checking->node->plugins.dir, file, checking->problems);
     }
 }
 
@@ -172,8 +146,7 @@ static void print_row(const struct rf_setting *row, const char *file, bool json,
         printf("\n  range: %lld to %lld%s", (long long)row->min, (long long)row->max, unit);
     }
     printf("\n  default: %s\n  %s\n", def,
-           row->live && strcmp(file, NODE_FILE) == 0 ? "takes effect on `config reload`"
-                                                     : "takes effect at the next start");
+           row->live ? "takes effect on `config reload`" : "takes effect at the next start");
 }
 
 /* The row itself, or a row of the section. */

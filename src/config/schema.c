@@ -479,3 +479,46 @@ struct rf_result rf_schema_apply(const struct rf_setting *rows, uint32_t n_rows,
     }
     return rf_result(problems->count == before ? RF_OK : RF_CONFIG_INVALID);
 }
+
+/* ---- Differences -------------------------------------------------------------------------- */
+
+/* Bytes of a row's value in the struct. */
+static size_t value_size(const struct rf_setting *row)
+{
+    switch (row->type) {
+    case RF_SET_TEXT:
+    case RF_SET_NAME:
+    case RF_SET_PATH:
+    case RF_SET_ADDRESS:
+        return (size_t)row->max + 1;
+    case RF_SET_BOOL:
+    case RF_SET_NONE_OR_MAP:
+        return sizeof(bool);
+    case RF_SET_ADDRESSES:
+        return sizeof(struct rf_addresses);
+    case RF_SET_INT:
+    case RF_SET_SIZE:
+    case RF_SET_TIME:
+    case RF_SET_RATE:
+    case RF_SET_PERCENT:
+    case RF_SET_CHOICE:
+    case RF_SET_VERSION:
+        return sizeof(int64_t);
+    case RF_SET_SUBTREE:
+    default:
+        return 0;
+    }
+}
+
+void rf_schema_diff(const struct rf_setting *rows, uint32_t n_rows, const void *before,
+                    const void *after, void (*changed)(const struct rf_setting *row, void *user),
+                    void       *user)
+{
+    for (uint32_t i = 0; i < n_rows; i++) {
+        const uint8_t *a = (const uint8_t *)before + rows[i].offset;
+        const uint8_t *b = (const uint8_t *)after + rows[i].offset;
+        if (memcmp(a, b, value_size(&rows[i])) != 0) {
+            changed(&rows[i], user);
+        }
+    }
+}

@@ -52,6 +52,12 @@ RF_CHECKED struct rf_result rf_schema_apply(const struct rf_setting *rows, uint3
                                             const struct rf_tree *map, void *ret_struct,
                                             struct rf_problems *problems);
 
+/* Calls `changed` for every row whose value differs in the two structs, SUBTREE rows excepted; the
+ * row's `live` says whether a running server can take it over. */
+void rf_schema_diff(const struct rf_setting *rows, uint32_t n_rows, const void *before,
+                    const void *after, void (*changed)(const struct rf_setting *row, void *user),
+                    void       *user);
+
 /* One value by its row; for defaults and plugin options as well. On failure a sentence without the
  * value's place is written to ret_why. `base_dir` completes relative paths. */
 RF_CHECKED struct rf_result rf_setting_parse(const struct rf_setting *row, const char *text,

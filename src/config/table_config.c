@@ -7,26 +7,28 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/hash.h"
 #include "base/mem.h"
 
 #define AT(field) (uint32_t) offsetof(struct rf_table_config, field)
 #define DAY_MS INT64_C(86400000)
 #define GIB (INT64_C(1) << 30)
 
-/* path, type, offset, min, max, default, choices, live, doc */
+/* path, type, offset, min, max, default, choices, live, doc. Nothing of a table changes while the
+ * server runs. */
 const struct rf_setting rf_table_settings[] = {
     {"version", RF_SET_VERSION, AT(version), 1, 1, NULL, NULL, false, "format of this file: 1"},
     {"table", RF_SET_NAME, AT(table), 1, 63, NULL, NULL, false, "name of the table"},
     {"replication.n", RF_SET_INT, AT(n), 1, 16, "3", NULL, false, "copies of each item"},
-    {"replication.write_quorum", RF_SET_INT, AT(write_quorum), 1, 16, "2", NULL, true,
+    {"replication.write_quorum", RF_SET_INT, AT(write_quorum), 1, 16, "2", NULL, false,
      "acknowledgements that a write needs (W)"},
-    {"replication.read_quorum", RF_SET_INT, AT(read_quorum), 1, 16, "2", NULL, true,
+    {"replication.read_quorum", RF_SET_INT, AT(read_quorum), 1, 16, "2", NULL, false,
      "answers that a strong read needs (R)"},
-    {"replication.sloppy", RF_SET_BOOL, AT(sloppy), 0, 0, "false", NULL, true,
+    {"replication.sloppy", RF_SET_BOOL, AT(sloppy), 0, 0, "false", NULL, false,
      "hints count towards W"},
-    {"replication.weak", RF_SET_BOOL, AT(weak), 0, 0, "false", NULL, true,
+    {"replication.weak", RF_SET_BOOL, AT(weak), 0, 0, "false", NULL, false,
      "allows R + W <= N, which gives up strong reads"},
-    {"read_repair", RF_SET_CHOICE, AT(read_repair), 0, 0, "confirm", "confirm|background", true,
+    {"read_repair", RF_SET_CHOICE, AT(read_repair), 0, 0, "confirm", "confirm|background", false,
      "does a strong read that met stale replicas wait for their repair"},
     {"placement.plugin", RF_SET_NAME, AT(placement.plugin), 1, 63, "placement-simple", NULL, false,
      "which nodes hold copies"},
@@ -34,28 +36,28 @@ const struct rf_setting rf_table_settings[] = {
      "declared by the plugin"},
     {"conflict.plugin", RF_SET_NAME, AT(conflict.plugin), 1, 63, "conflict-lww", NULL, false,
      "which version survives"},
-    {"conflict.options", RF_SET_SUBTREE, AT(conflict.options), 0, 0, "", NULL, true,
+    {"conflict.options", RF_SET_SUBTREE, AT(conflict.options), 0, 0, "", NULL, false,
      "declared by the plugin"},
-    {"compaction.plugin", RF_SET_NAME, AT(compaction.plugin), 1, 63, "compaction-stl", NULL, true,
+    {"compaction.plugin", RF_SET_NAME, AT(compaction.plugin), 1, 63, "compaction-stl", NULL, false,
      "which files are merged"},
-    {"compaction.options", RF_SET_SUBTREE, AT(compaction.options), 0, 0, "", NULL, true,
+    {"compaction.options", RF_SET_SUBTREE, AT(compaction.options), 0, 0, "", NULL, false,
      "declared by the plugin"},
-    {"durability", RF_SET_CHOICE, AT(durability), 0, 0, "group", "group", true,
+    {"durability", RF_SET_CHOICE, AT(durability), 0, 0, "group", "group", false,
      "group: an acknowledged write is on disk (fdatasync)"},
-    {"compression", RF_SET_CHOICE, AT(compression), 0, 0, "lz4", "none|lz4", true,
+    {"compression", RF_SET_CHOICE, AT(compression), 0, 0, "lz4", "none|lz4", false,
      "of blocks on disk"},
-    {"ttl", RF_SET_TIME, AT(ttl_ms), 1000, 3650 * DAY_MS, "", "none", true,
+    {"ttl", RF_SET_TIME, AT(ttl_ms), 1000, 3650 * DAY_MS, "", "none", false,
      "default time to live; none when absent"},
-    {"max_ttl", RF_SET_TIME, AT(max_ttl_ms), 1000, 3650 * DAY_MS, "", "none", true,
+    {"max_ttl", RF_SET_TIME, AT(max_ttl_ms), 1000, 3650 * DAY_MS, "", "none", false,
      "every item expires within it"},
-    {"tombstone_grace", RF_SET_TIME, AT(tombstone_grace_ms), 1000, 3650 * DAY_MS, "10d", NULL, true,
-     "how long a tombstone is kept at least"},
-    {"row_cache", RF_SET_SIZE, AT(row_cache_bytes), 0, 64 * GIB, "off", "off", true,
+    {"tombstone_grace", RF_SET_TIME, AT(tombstone_grace_ms), 1000, 3650 * DAY_MS, "10d", NULL,
+     false, "how long a tombstone is kept at least"},
+    {"row_cache", RF_SET_SIZE, AT(row_cache_bytes), 0, 64 * GIB, "off", "off", false,
      "memory for cached rows per node"},
-    {"bloom_bits_per_key", RF_SET_INT, AT(bloom_bits_per_key), 0, 32, "10", NULL, true,
+    {"bloom_bits_per_key", RF_SET_INT, AT(bloom_bits_per_key), 0, 32, "10", NULL, false,
      "size of Bloom filters; 0: none"},
     {"default_consistency", RF_SET_CHOICE, AT(default_consistency), 0, 0, "eventual",
-     "eventual|strong", true, "of reads that do not say"},
+     "eventual|strong", false, "of reads that do not say"},
 };
 const uint32_t rf_n_table_settings = sizeof(rf_table_settings) / sizeof(rf_table_settings[0]);
 
@@ -101,6 +103,37 @@ struct rf_result rf_table_config_load(const char *path, struct rf_table_config *
     }
     *ret_config = config;
     return rf_result(RF_OK);
+}
+
+/* ---- Options ------------------------------------------------------------------------------ */
+
+/* Depth is bounded by RF_TREE_DEPTH_MAX: the walk keeps its own stack. */
+static uint64_t tree_digest(const struct rf_tree *tree, uint64_t digest)
+{
+    struct frame {
+        const struct rf_tree *node;
+        uint32_t              at;
+    } stack[RF_TREE_DEPTH_MAX + 1];
+    uint32_t depth = 0;
+    while (tree != NULL || depth > 0) {
+        if (tree != NULL) {
+            uint64_t shape = (uint64_t)tree->kind << 32 | tree->n_children;
+            digest = rf_hash64(rf_slice_str(tree->key == NULL ? "" : tree->key), digest ^ shape);
+            digest = rf_hash64(rf_slice_str(tree->text == NULL ? "" : tree->text), digest);
+            stack[depth++] = (struct frame){.node = tree};
+        }
+        struct frame *frame = &stack[depth - 1];
+        bool          more = frame->at < frame->node->n_children;
+        tree = more ? &frame->node->children[frame->at++] : NULL;
+        depth -= !more;
+    }
+    return digest;
+}
+
+uint64_t rf_table_options_digest(const struct rf_table_config *config)
+{
+    return tree_digest(config->placement.options, 1) ^ tree_digest(config->conflict.options, 2) ^
+           tree_digest(config->compaction.options, 3);
 }
 
 /* ---- A directory of them ------------------------------------------------------------------ */

@@ -37,6 +37,9 @@ RF_CHECKED struct rf_result rf_table_config_load(const char             *path,
                                                  struct rf_document     *ret_document,
                                                  struct rf_problems     *problems);
 
+/* Of the plugins' options as they are written: the trees live no longer than their document. */
+uint64_t rf_table_options_digest(const struct rf_table_config *config);
+
 #define RF_TABLES_MAX 1024u
 
 /* One file of the tables' directory. What it borrows is gone after the call. */

@@ -128,6 +128,7 @@ struct rf_server_table {
     struct rf_table_config config;
     struct rf_table        view; /* as requests see it */
     struct rf_table_policy policy;
+    uint64_t               options;      /* rf_table_options_digest of what it was started with */
     char                   problem[512]; /* why it cannot be served; "" when it can */
 };
 

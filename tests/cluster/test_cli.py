@@ -91,6 +91,10 @@ def test_config_explain_and_defaults(run):
     assert one.returncode == 0 and "default: 8MiB" in one.stdout and "takes effect on `config reload`" in one.stdout
     section = run("config", "explain", "limits")
     assert section.stdout.count("default: ") >= 6
+    for key in ("replication.write_quorum", "log.level"):  # both forms say the same
+        shown = run("config", "explain", key).stdout
+        live = json.loads(run("config", "explain", key, "-o", "json").stdout)[0]["live"]
+        assert ("takes effect on `config reload`" in shown) == live == (key == "log.level")
     assert "placement.plugin (table file)" in run("config", "explain", "placement").stdout
     wrong = run("config", "explain", "limits.max_valu")
     assert wrong.returncode == 2 and "did you mean 'limits.max_value'?" in wrong.stderr

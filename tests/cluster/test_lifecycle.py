@@ -226,6 +226,38 @@ def test_reload_settings(own):
     assert 'event=admin_call' in node.log() and 'path="/admin/v1/config/reload"' in node.log()
 
 
+def test_reload_names_changes_of_tables(own):
+    """Tables are not changed live: what a restart would change is named, and a wrong file is a problem now,
+    not at the next start."""
+    node = own.nodes[0]
+    one = own.dir / "tables.d/default.yaml"
+    before = one.read_text()
+
+    def reload():
+        answer = node.request("POST", "/admin/v1/config/reload")
+        return answer.status_code, answer.json()["restart_needed"], answer.json()["problems"]
+
+    assert reload() == (200, [], "")
+    one.write_text(before + "ttl: 30d\ncompaction: {plugin: compaction-stl, options: {min_merge: 5}}\n")
+    other = own.dir / "tables.d/other.yaml"
+    other.write_text("version: 1\ntable: other\nreplication: {n: 1, write_quorum: 1, read_quorum: 1}\n")
+    code, restart, problems = reload()
+    assert (code, problems) == (200, "")
+    assert set(restart) == {"table default: ttl", "table default: options of its plugins", "table other: new"}
+    assert node.put("k", "v", table="other").status_code == 404
+    one.unlink()
+    assert set(reload()[1]) == {"table default: removed", "table other: new"}
+    one.write_text("garbage: [\n")
+    other.write_text("version: 1\ntable: other\nplacement: {plugin: placement-nowhere}\n")
+    code, restart, problems = reload()
+    assert code == 422 and "default.yaml:" in problems and "other.yaml:3:12: error: placement.plugin: cannot open" in problems
+    assert not any("removed" in what for what in restart)
+    assert own.cli("config", "reload", "--url", node.url, "--ca", str(own.dir / "ca.crt"), "--token", own.token, check=False).returncode == 2
+    one.write_text(before)
+    other.unlink()
+    assert reload() == (200, [], "")
+
+
 def not_ready(node):
     """(reason, detail) that /health/ready gives without a credential; None while nobody listens."""
     try:
