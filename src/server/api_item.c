@@ -366,7 +366,7 @@ static void reply_failed(struct rf_exchange *exchange, const struct rf_reply *re
 {
     struct rf_buf extra = {0};
     char          text[96];
-    if (reply->needed != 0) {
+    if (reply->needed != 0 && reply->rc != RF_ITEM_NOT_FOUND) {
         snprintf(text, sizeof(text), ",\"required\":%u,\"%s\":%u", reply->needed,
                  reply->rc == RF_QUORUM_UNAVAILABLE ? "alive"
                  : reply->rc == RF_DISK_RESERVE     ? "with_space"

@@ -183,7 +183,7 @@ bool rf_server_reload(struct rf_server *server, struct rf_thread *control,
     }
     bool ok = problems.count == 0;
     rf_log(ok ? RF_LOG_INFO : RF_LOG_ERROR, ok ? "reloaded" : "reload_failed",
-           "changed=[%.*s] restart_needed=[%.*s] text=\"%.*s\"", (int)report.live.size,
+           "changed=\"%.*s\" restart_needed=\"%.*s\" text=\"%.*s\"", (int)report.live.size,
            report.live.data == NULL ? "" : (const char *)report.live.data, (int)report.restart.size,
            report.restart.data == NULL ? "" : (const char *)report.restart.data,
            (int)(problems.text.size > 1200 ? 1200 : problems.text.size),

@@ -2,6 +2,7 @@
 
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/random.h>
 #include <sys/resource.h>
 
@@ -180,6 +181,10 @@ int rf_server_run(const char *config_path)
     }
     server->n_shards =
         (uint32_t)(server->config.node.threads != 0 ? server->config.node.threads : n_cpus);
+    if (getrandom(&server->run, sizeof(server->run), 0) != sizeof(server->run)) {
+        return 1;
+    }
+    srand((unsigned)server->run); /* spreads reconnections: no two nodes knock in step */
     rf_background_init(server->n_shards);
     server->started_ms = rf_clock_now().mono_us / 1000;
     if (!open_engine(server) || !start_threads(server)) {

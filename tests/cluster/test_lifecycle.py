@@ -58,7 +58,8 @@ def test_slow_head(lonely):
 def test_slow_body(lonely):
     one = raw(lonely)
     one.send("POST /api/v1/item HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n{")
-    assert one.response()[0] == 408
+    status, _, body = one.response()
+    assert status == 408 and body["write_outcome"] == "not_applied"
     assert one.closed()
 
 
