@@ -22,15 +22,17 @@ struct rf_sst {
     unsigned           radix_shift;
     struct rf_buf      bloom_block;
     struct rf_slice    bloom;
+    bool               bloom_damaged;
 };
 
 /* ---- Opening ------------------------------------------------------------------------------ */
 
 /* Reads one block and checks it; ret_payload points into buf. */
 static struct rf_result load_block(const struct rf_sst *sst, enum rf_sst_kind kind, uint64_t offset,
-                                   uint64_t size, struct rf_buf *buf,
+                                   uint64_t size, bool cached_only, struct rf_buf *buf,
                                    struct rf_sst_block_head *ret_head, struct rf_slice *ret_payload)
 {
+    const struct rf_fs_ops *ops = sst->fs.ops;
     if (size > sst->info.file_size || offset > sst->info.file_size - size) {
         return rf_result(RF_CORRUPT);
     }
@@ -39,7 +41,9 @@ static struct rf_result load_block(const struct rf_sst *sst, enum rf_sst_kind ki
     if (to == NULL) {
         return rf_result(RF_NO_MEMORY);
     }
-    struct rf_result read = sst->fs.ops->pread(sst->fs.context, sst->file, to, size, offset);
+    struct rf_result read = cached_only && ops->pread_cached != NULL
+                                ? ops->pread_cached(sst->fs.context, sst->file, to, size, offset)
+                                : ops->pread(sst->fs.context, sst->file, to, size, offset);
     if (read.rc == RF_TRUNCATED) {
         return rf_result(RF_CORRUPT);
     }
@@ -105,21 +109,31 @@ static struct rf_result make_radix(struct rf_sst *sst)
     return rf_result(RF_OK);
 }
 
+static struct rf_result load_filter(struct rf_sst *sst)
+{
+    struct rf_sst_block_head head;
+    struct rf_result         loaded =
+        load_block(sst, RF_SST_BLOOM, sst->info.bloom_offset, sst->info.bloom_size, false,
+                   &sst->bloom_block, &head, &sst->bloom);
+    sst->bloom_damaged =
+        loaded.rc == RF_CORRUPT || (rf_ok(loaded) && sst->bloom.size % RF_BLOOM_LINE != 0);
+    if (sst->bloom_damaged) {
+        sst->bloom = rf_slice(NULL, 0); /* "may hold" every key */
+        return rf_result(RF_OK);
+    }
+    return loaded;
+}
+
 static struct rf_result load_parts(struct rf_sst *sst)
 {
     struct rf_sst_block_head head;
-    RF_TRY(load_block(sst, RF_SST_INDEX, sst->info.index_offset, sst->info.index_size,
+    RF_TRY(load_block(sst, RF_SST_INDEX, sst->info.index_offset, sst->info.index_size, false,
                       &sst->index_block, &head, &sst->index));
     if (sst->info.n_blocks == 0 || sst->index.size != sst->info.n_blocks * RF_SST_INDEX_ENTRY) {
         return rf_result(RF_CORRUPT);
     }
     RF_TRY(make_radix(sst));
-    if (sst->info.bloom_size != 0) {
-        RF_TRY(load_block(sst, RF_SST_BLOOM, sst->info.bloom_offset, sst->info.bloom_size,
-                          &sst->bloom_block, &head, &sst->bloom));
-        return rf_result(sst->bloom.size % RF_BLOOM_LINE == 0 ? RF_OK : RF_CORRUPT);
-    }
-    return rf_result(RF_OK);
+    return sst->info.bloom_size == 0 ? rf_result(RF_OK) : load_filter(sst);
 }
 
 struct rf_result rf_sst_open(struct rf_fs fs, const char *path, uint64_t file,
@@ -174,6 +188,11 @@ size_t rf_sst_memory(const struct rf_sst *sst)
            (sst->n_buckets + 1) * sizeof(*sst->radix);
 }
 
+bool rf_sst_filter_damaged(const struct rf_sst *sst)
+{
+    return sst->bloom_damaged;
+}
+
 bool rf_sst_may_hold(const struct rf_sst *sst, uint64_t token, struct rf_slice key)
 {
     rf_assert(sst->magic == SST_MAGIC);
@@ -198,6 +217,15 @@ static uint64_t size_of_block(const struct rf_sst *sst, uint64_t number)
     uint64_t end =
         number + 1 < sst->info.n_blocks ? entry_at(sst, number + 1).offset : sst->info.index_offset;
     return end < begin ? UINT64_MAX : end - begin;
+}
+
+void rf_sst_block_tokens(const struct rf_sst *sst, uint64_t number, uint64_t *ret_first,
+                         uint64_t *ret_last)
+{
+    bool last = number + 1 >= sst->info.n_blocks;
+    *ret_first = entry_at(sst, number).first_token;
+    /* Rows of the next block's first token may be in both, whatever a damaged writer said. */
+    *ret_last = last ? sst->info.last_token : entry_at(sst, number + 1).first_token;
 }
 
 /* The first block in which a row of this token may be; the token is one between first and last. */
@@ -255,8 +283,9 @@ static struct rf_result read_block(const struct rf_sst *sst, uint64_t number,
     struct rf_sst_block_head head;
     struct rf_slice          payload;
     block->rows.n = 0;
+    block->number = number;
     RF_TRY(load_block(sst, RF_SST_DATA, entry_at(sst, number).offset, size_of_block(sst, number),
-                      &block->stored, &head, &payload));
+                      block->cached_only, &block->stored, &head, &payload));
     RF_TRY(rf_sst_rows_open(payload, head.raw_size, &block->rows));
     size_t directory = block->rows.directory_size;
     block->packed = rf_slice(payload.data + directory, payload.size - directory);
@@ -394,10 +423,10 @@ static struct rf_result settle(struct rf_sst_iter *iter)
 }
 
 struct rf_result rf_sst_seek(const struct rf_sst *sst, uint64_t token, struct rf_slice key,
-                             struct rf_sst_iter *ret_iter)
+                             bool cached_only, struct rf_sst_iter *ret_iter)
 {
     rf_assert(sst->magic == SST_MAGIC);
-    *ret_iter = (struct rf_sst_iter){.sst = sst};
+    *ret_iter = (struct rf_sst_iter){.sst = sst, .block.cached_only = cached_only};
     if (token > sst->info.last_token) {
         ret_iter->end = true;
         return rf_result(RF_OK);

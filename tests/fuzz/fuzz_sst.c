@@ -105,7 +105,7 @@ static void read_all(struct rf_sst *sst)
     struct rf_row       row;
     struct rf_slice     key = rf_slice("key00001", 8);
     uint64_t            token = rf_sst_info(sst)->first_token;
-    struct rf_result    result = rf_sst_seek(sst, token, key, &iter);
+    struct rf_result    result = rf_sst_seek(sst, token, key, false, &iter);
     for (uint32_t n = 0; n < ROWS_MAX && rf_ok(result) && !iter.end; n++) {
         require(iter.row.key.size >= 1 && iter.row.key.size <= RF_ROW_KEY_MAX);
         result = rf_sst_next(&iter);

@@ -46,8 +46,14 @@ seeds("yaml", "\0" + node, "\1" + table, "\0a: &x 1\nb: *x\n", "\1a: [[[[1]]]]\n
 def row(key, value):
     return struct.pack("<BBHI", 1, 0, len(key), len(value)) + struct.pack("<QQQ", 1 << 40, 9, 0) + key + value
 seeds("row", row(b"k", b"value"), row(b"k\0", b""), b"\1" + bytes(31))
-group = struct.pack("<IIIIQQQQ", 0x47574652, 0, 0, 1, 8, 9, 4, 0) + struct.pack("<QQI", 5, 7, 6) + row(b"k", b"v")
-seeds("wal_group", group, group + group[48:], bytes(64))
+def wal_group(seq, records):  # offsets and checks are left to the fuzz target
+    body = b"".join(records)
+    size = len(body)
+    return (struct.pack("<IIQQQQQQIIIBBHQ", 0x32574652, 96, 0, 8, 0, seq, seq - 1, 1, len(records), size, 0, 0, 1, 1, 0)
+            + struct.pack("<QII", seq - 1, 6, 0) + body + bytes(-size % 8))
+record = struct.pack("<QQI", 5, 7, 6) + row(b"k", b"v")
+seeds("wal_group", wal_group(1, [record]), wal_group(1, [record]) + wal_group(2, [record, record]) + wal_group(4, []),
+      wal_group(1, [record]) + b"\xff" * 104 + wal_group(3, [record]), bytes(128))
 head = struct.pack("<IIBBBB", 0, 0, 1, 2, 1, 0) + struct.pack("<QQQ", 1, 2, 3)
 data = head + struct.pack("<IQQQQQQB", 100, 1, 2, 3, 4, 5, 6, 1) + row(b"k", b"v")
 hello = (struct.pack("<IIBBBB", 0, 0, 1, 1, 0, 0) + struct.pack("<QQQQ", 0, 0, 0, 0) + struct.pack("<QQ", 256, 1)
@@ -58,9 +64,10 @@ elf = (b"\x7fELF\2\1\1" + bytes(9) + struct.pack("<HHIQQQIHHHHHH", 3, 62, 1, 0, 
        + struct.pack("<IIQQQQQQ", 4, 4, 120, 0, 0, 12 + 12 + 124, 12 + 12 + 124, 4))
 note = struct.pack("<QHHHHII", 0x74726F6674676E69, 1, 0, 2, 0, 56, 376) + b"x".ljust(64, b"\0") + b"1".ljust(32, b"\0")
 seeds("elf_note", elf + struct.pack("<III", 9, len(note), 0x52460001) + b"Ringfort\0\0\0\0" + note, elf)
-edit = struct.pack("<IIQQQ", 1, 0, 1, 100, 4096)
-seeds("manifest", struct.pack("<IIIIHHIQQQ", 0x524D4652, 0, 80, 1, 1, 1, 0, 1, 0, 2) + edit,
-      struct.pack("<IIIIHHIQQQ", 0x524D4652, 0, 112, 2, 1, 0, 0, 1, 1, 9) + edit + struct.pack("<IIQQQ", 2, 0, 1, 0, 0))
+edit = struct.pack("<II7Q", 1, 0, 1, 100, 4096, 5, 9, 77, 0)
+seeds("manifest", struct.pack("<IIIIHHIQQQ", 0x524D4652, 0, 112, 1, 2, 1, 0, 1, 0, 2) + edit,
+      struct.pack("<IIIIHHIQQQ", 0x524D4652, 0, 176, 2, 2, 0, 0, 1, 1, 9) + edit
+      + struct.pack("<II7Q", 4, 0, 1, 100, 0, 5, 9, 77, 1))
 
 
 def sst(rows, bloom):
