@@ -4,8 +4,8 @@
 #include "storage/engine_private.h"
 
 #define RETRY_MS 200u /* a group that found no space or descriptor is written again after this */
-#define IDLE_US                                                                                    \
-    1000000u /* without a group for so long, a mark tells that the last one is durable */
+/* Without a group for so long, a mark tells that the last one is durable. */
+#define IDLE_US 1000000u
 
 /* ---- Tables ------------------------------------------------------------------------------- */
 
