@@ -76,6 +76,7 @@ static void join_plugins(struct rf_server *server, struct rf_server_table *table
         .compaction_options = compaction_options,
         .bloom_bits_per_key = (uint32_t)table->config.bloom_bits_per_key,
         .lz4 = table->config.compression == 1,
+        .row_cache_bytes = (uint64_t)table->config.row_cache_bytes,
     };
     table->view.placement = placement == NULL ? NULL : &placement->ops.placement;
     table->view.placement_options = placement_options;

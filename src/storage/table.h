@@ -14,6 +14,7 @@ struct rf_table_policy {
     const void                     *compaction_options;
     uint32_t                        bloom_bits_per_key; /* 0: no filter */
     bool                            lz4;                /* compress data blocks */
+    uint64_t                        row_cache_bytes;    /* of the node; 0: no row cache */
 };
 
 /* Which of two versions of a key survives: > 0 when `a` does, <= 0 for `b`. NULL policy or conflict
