@@ -5,8 +5,8 @@
 
 #define CACHE_MAGIC 0x52574341u
 #define BUCKETS_MIN 64u
-#define ROW_GUESS 128u           /* bytes of a small row: how many counters are worth having */
-#define SKETCH_MAX (64u * 1024)  /* words of 16 counters; halving them all takes some 50 µs */
+#define ROW_GUESS 128u          /* bytes of a small row: how many counters are worth having */
+#define SKETCH_MAX (64u * 1024) /* words of 16 counters; halving them all takes some 50 µs */
 #define COUNTER_MAX 15u
 #define ONES 0x1111111111111111u /* the lowest bit of each counter */
 
@@ -24,11 +24,12 @@ struct rf_row_cache {
     struct entry **buckets;
     uint64_t       n_buckets; /* a power of two */
     struct entry  *newest, *oldest;
-    struct entry  *hand;   /* where the search for a victim goes on, towards newer ones; NULL: oldest */
-    uint64_t      *sketch; /* 16 counters of 4 bits per word */
-    uint64_t       n_words;
-    uint64_t       counted; /* since the counters were halved */
-    size_t         max_bytes;
+    struct entry
+             *hand;   /* where the search for a victim goes on, towards newer ones; NULL: oldest */
+    uint64_t *sketch; /* 16 counters of 4 bits per word */
+    uint64_t  n_words;
+    uint64_t  counted; /* since the counters were halved */
+    size_t    max_bytes;
     struct rf_row_cache_stats stats;
 };
 
@@ -38,10 +39,11 @@ struct rf_row_cache {
 static uint64_t *counter_of(const struct rf_row_cache *cache, uint64_t token, unsigned row,
                             unsigned *ret_shift)
 {
-    static const uint64_t seeds[4] = {0x9e3779b97f4a7c15u, 0xc2b2ae3d27d4eb4fu,
-                                      0x165667b19e3779f9u, 0xd6e8feb86659fd93u};
-    uint64_t hash = (token ^ token >> 32) * seeds[row];
-    *ret_shift = (unsigned)(row * 4 + (hash >> 62)) * 4; /* four of the word's counters are its row's */
+    static const uint64_t seeds[4] = {0x9e3779b97f4a7c15u, 0xc2b2ae3d27d4eb4fu, 0x165667b19e3779f9u,
+                                      0xd6e8feb86659fd93u};
+    uint64_t              hash = (token ^ token >> 32) * seeds[row];
+    *ret_shift =
+        (unsigned)(row * 4 + (hash >> 62)) * 4; /* four of the word's counters are its row's */
     return &cache->sketch[(hash >> 20) & (cache->n_words - 1)];
 }
 
@@ -148,11 +150,8 @@ static void insert(struct rf_row_cache *cache, uint64_t token, const struct rf_r
         return;
     }
     struct entry **bucket = bucket_of(cache, token);
-    *entry = (struct entry){.next = *bucket,
-                            .older = cache->newest,
-                            .token = token,
-                            .seq = seq,
-                            .row = *row};
+    *entry = (struct entry){
+        .next = *bucket, .older = cache->newest, .token = token, .seq = seq, .row = *row};
     rf_blob_take(row->blob);
     *bucket = entry;
     if (cache->newest != NULL) {
