@@ -95,11 +95,12 @@ static void measure(struct rf_store *store, const char *tier, size_t size)
     }
     uint64_t              ns = (cpu_ns() - start) / n_reads;
     struct rf_store_stats after = rf_store_stats(store);
-    printf("%-10s %5zu B  %5llu ns CPU per hit   (cache %3llu %%, memtable %3llu %%, files asked %3llu %%)\n",
-           tier, size, (unsigned long long)ns,
-           (unsigned long long)((after.cache_hits - before.cache_hits) * 100 / n_reads),
-           (unsigned long long)((after.memtable_hits - before.memtable_hits) * 100 / n_reads),
-           (unsigned long long)((after.files_asked - before.files_asked) * 100 / n_reads));
+    printf(
+        "%-10s %5zu B  %5llu ns CPU per hit   (cache %3llu %%, memtable %3llu %%, files asked %3llu %%)\n",
+        tier, size, (unsigned long long)ns,
+        (unsigned long long)((after.cache_hits - before.cache_hits) * 100 / n_reads),
+        (unsigned long long)((after.memtable_hits - before.memtable_hits) * 100 / n_reads),
+        (unsigned long long)((after.files_asked - before.files_asked) * 100 / n_reads));
 }
 
 static struct rf_engine *open_store(const char *name, uint64_t cache)
@@ -114,7 +115,7 @@ static struct rf_engine *open_store(const char *name, uint64_t cache)
                                       .segment_max = 64u << 20,
                                       .random = 7};
     struct rf_table_policy  policy = {
-        .id = TABLE, .bloom_bits_per_key = 10, .lz4 = true, .row_cache_bytes = cache};
+         .id = TABLE, .bloom_bits_per_key = 10, .lz4 = true, .row_cache_bytes = cache};
     snprintf(path, sizeof(path), "%s/%s", dir, name);
     rf_assert(rf_ok(rf_engine_open(&config, &engine, &error)));
     rf_assert(rf_ok(rf_engine_add_table(engine, &policy)));

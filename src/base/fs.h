@@ -2,7 +2,7 @@
  * which loses what was not synced, tears writes, flips bits, fills up and fails.
  *
  * Results: RF_OK; RF_NOT_FOUND; RF_DISK_RESERVE (no space); RF_CONFLICT (locked by another process);
- * RF_LIMIT (too many open files); RF_IO_ERROR for everything else. Thread: any, but one file handle
+ * RF_LIMIT (no descriptor is left: nothing was tried); RF_IO_ERROR for everything else. Thread: any, but one file handle
  * is used by one thread at a time for writing. Blocks: yes. */
 #ifndef RF_BASE_FS_H
 #define RF_BASE_FS_H

@@ -7,7 +7,7 @@
 
 #include "format/row.h"
 
-#define RF_FRAME_VERSION 1u
+#define RF_FRAME_VERSION 2u
 #define RF_FRAME_HEADER 12u /* bytes: length, checksum, version… */
 #define RF_FRAME_MAX (RF_VALUE_MAX + RF_KEY_MAX + 64u * 1024) /* bytes, header included */
 

@@ -110,6 +110,9 @@ static struct rf_result fs_pwrite(void *context, struct rf_file file, struct rf_
         if (put < 0) {
             return result_of_errno(errno);
         }
+        if (put == 0) {
+            return rf_result(RF_IO_ERROR); /* no file system does that; it must not be a loop */
+        }
         bytes.data += put;
         bytes.size -= (size_t)put;
         offset += (uint64_t)put;

@@ -80,6 +80,8 @@ static void publish(struct rf_control_host *host)
         return;
     }
     atomic_store(&server->cluster, rf_control_cluster(host->control));
+    atomic_store(&server->state_lost, false);
+    atomic_store(&server->refused, false);
     rf_log(RF_LOG_INFO, "ring", "members=%u owners=%u tokens=%u digest=%016llx",
            view->ring->n_members, view->ring->n_owners, view->ring->n_tokens,
            (unsigned long long)view->ring->digest);
@@ -160,6 +162,7 @@ static void do_effect(struct rf_control_host *host, struct rf_effect *effect)
         if (strcmp(host->refused, effect->text) != 0) {
             snprintf(host->refused, sizeof(host->refused), "%s", effect->text);
             rf_log(RF_LOG_ERROR, "cluster_refuses", "text=\"%s\"", effect->text);
+            atomic_store(&host->base.server->refused, true);
         }
         break;
     case RF_FX_REPLY:
@@ -354,11 +357,12 @@ static void on_signal(uv_signal_t *handle, int number)
 /* ---- Life --------------------------------------------------------------------------------- */
 
 /* The node serves nothing until a member of its cluster admits it again: what the operator can do. */
-static void tell_lost_state(const struct rf_control_config *control)
+static void tell_lost_state(struct rf_server *server, const struct rf_control_config *control)
 {
     if (control->cluster == 0 && !control->no_forming) {
         return;
     }
+    atomic_store(&server->state_lost, true);
     rf_log(
         RF_LOG_ERROR, "cluster_state_lost",
         "cluster=%016llx text=\"the member table of this node's cluster is not in its data "
@@ -400,7 +404,7 @@ static struct rf_result make_machine(struct rf_control_host *host)
         control.state = state.value;
         control.state_hlc = state.version.hlc;
     } else {
-        tell_lost_state(&control);
+        tell_lost_state(server, &control);
     }
     return rf_control_new(&control, &host->control);
 }

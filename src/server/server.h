@@ -158,9 +158,11 @@ struct rf_server {
     struct rf_control_host *control;
     uint64_t                started_ms;
     _Atomic bool            draining;
-    _Atomic bool            clock_off; /* no new writes are stamped (D7) */
-    _Atomic uint32_t        n_clients; /* connections */
-    _Atomic uint64_t        cluster;   /* id; 0 before admission */
+    _Atomic bool            state_lost; /* it had a cluster, and waits to be admitted again */
+    _Atomic bool            refused;    /* the cluster does not admit it; the log says why */
+    _Atomic bool            clock_off;  /* no new writes are stamped (D7) */
+    _Atomic uint32_t        n_clients;  /* connections */
+    _Atomic uint64_t        cluster;    /* id; 0 before admission */
     uint64_t                hash_secret;
 };
 

@@ -121,6 +121,7 @@ bool rf_sim_store_open(struct rf_sim_store *store, char why[512])
         .n_shards = store->config.n_shards,
         .segment_max = SEGMENT_BYTES,
         .random = store->config.node,
+        .secret = store->config.seed,
         .memtable_max = MEMTABLE_BYTES,
         .wal_max = WAL_BYTES,
     };

@@ -19,6 +19,7 @@ struct rf_engine_config {
     uint32_t     n_shards;     /* 1 … 254 */
     uint64_t     segment_max;  /* bytes per WAL segment */
     uint64_t     random;       /* from the host: becomes the node id at the first start */
+    uint64_t     secret;       /* ditto, and the logs' secret; independent of `random` */
     /* Limits of the node, shared evenly by the stores; 0: none. */
     uint64_t memtable_max;       /* bytes of one table's memtables; above, they are flushed */
     uint64_t memtable_total_max; /* bytes of all; above, the largest table is flushed, at twice as
@@ -93,6 +94,7 @@ struct rf_recovery {
     uint64_t deleted_files;          /* left by a crash */
     uint64_t adopted_files;          /* valid ones behind a manifest's bad tail */
     uint64_t quarantined_partitions; /* cannot say (S31, D10) */
+    uint64_t unclean_logs;           /* of shards: did not end in order (a crash) */
 };
 struct rf_recovery rf_engine_recovery(const struct rf_engine *engine);
 
@@ -160,6 +162,7 @@ struct rf_store_stats {
     uint64_t compactions, compacted_in_bytes, compacted_out_bytes;
     uint64_t dropped_rows;   /* left out by flush and compaction */
     uint64_t expired_values; /* values that became markers (D2) */
+    uint64_t dropped_files;  /* deleted whole: nothing in them was needed any more (D2) */
     uint64_t failed_jobs;
     uint64_t files, file_bytes, file_memory; /* gauges; memory of indexes and filters */
     uint64_t wal_live_bytes;                 /* gauge: segments that are still needed */

@@ -119,11 +119,13 @@ struct rf_store {
     size_t             memory;      /* bytes of all memtables */
     _Atomic uint64_t   unflushed;   /* `memory`, for whoever measures the disk */
     unsigned           no_space;    /* enum rf_space_writer, set: found none and are tried again */
-    bool               was_full;    /* the memtables were flushed when the disk became full */
-    bool               measure;     /* the group on its way is followed by a look at the disk */
-    uint64_t           measured_at; /* bytes of the log at the last one */
+    bool               no_descriptor;   /* the log cannot open its next segment, and waits */
+    bool               was_full;        /* the memtables were flushed when the disk became full */
+    bool               measure;         /* the group on its way is followed by a look at the disk */
+    uint64_t           measured_at;     /* bytes of the log at the last one */
     uint64_t           log_retry_at_ms; /* the group that found no space is written again */
     uint64_t           space_at_ms;     /* when to look at the free space again */
+    uint64_t           purge_at_ms;     /* when to look for what has expired again */
     bool               flush_due;       /* some part wants a flush */
     bool               compaction_due;  /* some part must be looked at */
     bool               flushing, compacting, trimming, recording; /* such a job is under way */
@@ -343,10 +345,13 @@ struct rf_compaction {
     uint32_t n;
     uint32_t output_level;
     uint64_t output_max_bytes; /* 0: one file */
+    bool     drop;             /* nothing in the inputs is needed any more: no merge, no output */
 };
 /* What to merge next in a part: the table's strategy is asked and its plan checked. False: nothing. */
-bool rf_compaction_pick(struct rf_store_table *table, const struct rf_part *part,
+bool rf_compaction_pick(struct rf_store_table *table, const struct rf_part *part, uint64_t wall_ms,
                         struct rf_compaction *ret_compaction);
+/* Can time alone make work in the part: does something in its files expire, or wait to be purged? */
+bool rf_compaction_ages(const struct rf_store_table *table, const struct rf_part *part);
 
 static inline uint32_t rf_partition_of(const struct rf_engine *engine, uint64_t token)
 {

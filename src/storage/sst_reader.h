@@ -9,6 +9,7 @@
 #include "base/fs.h"
 #include "format/row.h"
 #include "format/sst.h"
+#include "storage/sst_rows.h"
 
 struct rf_sst;
 
@@ -31,13 +32,14 @@ bool rf_sst_may_hold(const struct rf_sst *sst, uint64_t token, struct rf_slice k
 
 /* One block in memory. Starts as zeros; rf_sst_block_fini frees. */
 struct rf_sst_block {
-    bool            cached_only; /* reads never wait for the disk: RF_PENDING instead */
-    uint64_t        number;      /* of the block that was read last, or could not be */
-    struct rf_buf   stored;
-    struct rf_buf   raw;
-    struct rf_slice rows;    /* checked, decompressed, without its trailer */
-    const uint8_t  *offsets; /* u32 each */
-    uint32_t        n;
+    bool               cached_only; /* reads never wait for the disk: RF_PENDING instead */
+    uint64_t           number;      /* of the block that was read last, or could not be */
+    struct rf_buf      stored;      /* as in the file, checked */
+    struct rf_buf      raw;         /* the body, when it was compressed */
+    struct rf_sst_rows rows;
+    struct rf_slice    packed; /* the body as stored */
+    struct rf_slice    body;   /* the raw body as far as it was needed */
+    bool               is_packed;
 };
 
 void rf_sst_block_fini(struct rf_sst_block *block);

@@ -1,8 +1,9 @@
 /* Operations of one shard's store: apply (log, memtable, acknowledgement after the sync), read. */
+#include "base/log.h"
 #include "base/mem.h"
 #include "storage/engine_private.h"
 
-#define SPACE_RETRY_MS 200u /* a group that found no space is written again after this */
+#define RETRY_MS 200u /* a group that found no space or descriptor is written again after this */
 
 /* ---- Tables ------------------------------------------------------------------------------- */
 
@@ -377,11 +378,11 @@ const struct rf_store_ops rf_lsm_ops = {.submit = store_submit, .poll = store_po
 
 bool rf_store_log_begin(struct rf_store *store)
 {
-    bool again = rf_wal_waits_for_space(store->wal);
+    bool again = rf_wal_waits(store->wal);
     if (again && store->wall_ms != 0 && store->wall_ms < store->log_retry_at_ms) {
         return false; /* not with every turn of the loop */
     }
-    if (!rf_wal_begin(store->wal)) {
+    if (!rf_wal_begin(store->wal, true)) {
         return false;
     }
     rf_space_begin_group(store);
@@ -420,12 +421,27 @@ static void release_all(struct rf_store *store, struct rf_done_list *waiting)
     waiting->n = 0;
 }
 
+/* The next segment cannot be opened: what was being written waits, and so does who waits for it. */
+static void log_waits_for_descriptor(struct rf_store *store, bool waits)
+{
+    if (waits && !store->no_descriptor) {
+        rf_log(RF_LOG_ERROR, "no_descriptor",
+               "shard=%u text=\"the log's next segment cannot be opened for want of a file "
+               "descriptor; writes wait until there is one. Raise the limit of open files\"",
+               store->shard);
+    } else if (!waits && store->no_descriptor) {
+        rf_log(RF_LOG_INFO, "descriptor_again", "shard=%u text=\"the log goes on\"", store->shard);
+    }
+    store->no_descriptor = waits;
+}
+
 void rf_store_log_end(struct rf_store *store)
 {
     struct rf_result written = rf_wal_end(store->wal);
-    if (written.rc == RF_DISK_RESERVE) {
-        rf_space_found_none(store, RF_SPACE_LOG, true);
-        store->log_retry_at_ms = store->wall_ms + SPACE_RETRY_MS;
+    log_waits_for_descriptor(store, written.rc == RF_LIMIT);
+    if (rf_wal_waits(store->wal)) {
+        rf_space_found_none(store, RF_SPACE_LOG, written.rc == RF_DISK_RESERVE);
+        store->log_retry_at_ms = store->wall_ms + RETRY_MS;
         return;
     }
     rf_space_found_none(store, RF_SPACE_LOG, false);

@@ -135,7 +135,7 @@ def test_damaged_table_files(cluster, place):
 def cluster_id(node):
     """What the identity file says (docs/formats/identity.md)."""
     data = (node.dir / "data" / "identity").read_bytes()
-    assert len(data) == 48
+    assert len(data) == 56
     return struct.unpack_from("<Q", data, 32)[0]
 
 

@@ -143,15 +143,15 @@ static void identity_is_checked(void **state)
     struct rf_identity    identity;
     struct rf_engine     *engine = NULL;
     char                  path[128];
-    uint8_t               bytes[48];
+    uint8_t               bytes[56];
     rf_engine_close(fixture->engine);
     snprintf(path, sizeof(path), "%s/identity", fixture->dir);
     FILE *file = fopen(path, "r+b");
-    assert_int_equal(48, fread(bytes, 1, 48, file));
-    for (int i = 0; i < 48; i++) {
+    assert_int_equal(56, fread(bytes, 1, 56, file));
+    for (int i = 0; i < 56; i++) {
         bytes[i] ^= 1;
         rewind(file);
-        fwrite(bytes, 1, 48, file);
+        fwrite(bytes, 1, 56, file);
         fflush(file);
         assert_rc(RF_CORRUPT, rf_identity_read(fixture->config.fs, fixture->dir, &identity));
         bytes[i] ^= 1;
@@ -159,7 +159,7 @@ static void identity_is_checked(void **state)
     assert_rc(RF_CORRUPT, rf_engine_open(&fixture->config, &engine, &fixture->error));
     assert_non_null(strstr(fixture->error.text, "identity"));
     rewind(file);
-    fwrite(bytes, 1, 48, file);
+    fwrite(bytes, 1, 56, file);
     fclose(file);
     open_engine(fixture);
 }
@@ -170,7 +170,7 @@ static void identity_keeps_the_cluster(void **state)
 {
     struct store_fixture *fixture = *state;
     char                  path[128];
-    uint8_t               bytes[48];
+    uint8_t               bytes[56];
     assert_true(rf_engine_cluster(fixture->engine) == 0);
     assert_false(rf_engine_cluster_unsure(fixture->engine));
     assert_rc_ok(rf_engine_keep_cluster(fixture->engine, 77));
@@ -183,7 +183,7 @@ static void identity_keeps_the_cluster(void **state)
     rf_engine_close(fixture->engine);
     snprintf(path, sizeof(path), "%s/identity", fixture->dir);
     FILE *file = fopen(path, "r+b");
-    assert_int_equal(48, fread(bytes, 1, 48, file));
+    assert_int_equal(56, fread(bytes, 1, 56, file));
     rf_store_le(bytes + 8, 1, 4);
     rf_store_le(bytes + 4, rf_crc32c(0, rf_slice(bytes + 8, 24)), 4);
     rewind(file);
