@@ -222,11 +222,12 @@ static void print_edit(struct output *output, const struct rf_manifest_record *r
 {
     static const char *const kinds[] = {"?", "add", "remove", "quarantine", "damage"};
     put(output,
-        output->json ? "{\"record\":%llu,\"edit\":\"%s\",\"file\":\"%016llx\",\"table\":\"%016llx\","
-                       "\"level\":%u,\"size\":%llu,\"first_token\":\"%016llx\","
-                       "\"last_token\":\"%016llx\",\"damage\":\"%016llx\"}"
-                     : "record=%llu %s file=%016llx table=%016llx level=%u size=%llu "
-                       "first_token=%016llx last_token=%016llx damage=%016llx",
+        output->json
+            ? "{\"record\":%llu,\"edit\":\"%s\",\"file\":\"%016llx\",\"table\":\"%016llx\","
+              "\"level\":%u,\"size\":%llu,\"first_token\":\"%016llx\","
+              "\"last_token\":\"%016llx\",\"damage\":\"%016llx\"}"
+            : "record=%llu %s file=%016llx table=%016llx level=%u size=%llu "
+              "first_token=%016llx last_token=%016llx damage=%016llx",
         (unsigned long long)record->number, kinds[edit->kind], (unsigned long long)edit->file,
         (unsigned long long)edit->table, edit->level, (unsigned long long)edit->size,
         (unsigned long long)edit->first_token, (unsigned long long)edit->last_token,

@@ -114,8 +114,8 @@ struct walk {
     rf_verify_each           each;
     void                    *argument;
     struct rf_verify_counts *counts;
-    struct rf_wal_history    history; /* of the log that is being read */
-    uint32_t                 shard;   /* of it */
+    struct rf_wal_history    history;  /* of the log that is being read */
+    uint32_t                 shard;    /* of it */
     struct rf_manifest      *manifest; /* while its partition's files are looked at */
     struct rf_result         result;   /* why the walk cannot go on */
 };
@@ -183,9 +183,9 @@ static void verify_segment(void *argument, const char *name)
         tell(walk, path, 0, true, "a segment of a format that this release does not know");
     } else if (is_damage(walk, read)) {
         tell(walk, path, info.damaged_at, true,
-             read.rc != RF_CORRUPT  ? "the segment cannot be read"
-             : info.damages == 0    ? "groups that were durable are missing before this segment"
-                                    : "groups of the log that were durable are damaged");
+             read.rc != RF_CORRUPT ? "the segment cannot be read"
+             : info.damages == 0   ? "groups that were durable are missing before this segment"
+                                   : "groups of the log that were durable are damaged");
     }
     if (info.torn) {
         tell(walk, path, info.torn_at, false,
@@ -344,8 +344,8 @@ static void verify_identity(struct walk *walk)
     } else if (rf_ok(read)) {
         walk->history.secret = identity.log_secret;
     } else if (is_damage(walk, read)) {
-        tell(walk, path, 0, true, read.rc == RF_NOT_FOUND ? "the identity is missing"
-                                                          : "the identity is damaged");
+        tell(walk, path, 0, true,
+             read.rc == RF_NOT_FOUND ? "the identity is missing" : "the identity is damaged");
     }
 }
 
