@@ -161,7 +161,9 @@ bool rf_store_compaction_wanted(const struct rf_store *store);
 struct rf_store_stats {
     uint64_t applies, reads, scans, newer, memtable_hits;
     uint64_t bloom_negatives, files_asked, files_skipped; /* look-ups in files */
-    uint64_t cold_reads, cold_waits; /* read from the disk; waited for such a read of their key */
+    uint64_t cache_hits, cache_misses, cache_admitted, cache_refused, cache_evicted, cache_removed;
+    uint64_t cache_bytes, cache_rows; /* gauges */
+    uint64_t cold_reads, cold_waits;  /* read from the disk; waited for such a read of their key */
     uint64_t cannot_say, damaged_blocks, healed_keys;
     uint64_t damages; /* gauge: token intervals in which rows are lost */
     uint64_t flushes, flushed_rows, flushed_bytes;

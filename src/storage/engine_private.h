@@ -12,6 +12,7 @@
 #include "storage/identity.h"
 #include "storage/manifest.h"
 #include "storage/memtable.h"
+#include "storage/row_cache.h"
 #include "storage/sst_reader.h"
 #include "storage/wal.h"
 
@@ -61,6 +62,7 @@ struct rf_store_table {
     uint64_t               id;
     struct rf_table_policy policy; /* conflict NULL: only versions count */
     struct rf_part        *parts;  /* by partition; stays where it is */
+    struct rf_row_cache   *cache;  /* NULL: none */
     size_t                 active_bytes;
     bool                   strategy_failed; /* the plugin gave a wrong plan: nothing is picked */
 };

@@ -45,6 +45,7 @@ static struct rf_job *new_part_job(struct rf_store *store, enum rf_job_kind kind
     job->part = &table->parts[partition];
     job->partition = partition;
     job->policy = table->policy;
+    job->keeps_all = job->part->n_damages != 0;
     /* No log that a crash would replay may hold an older row without the one that is left out: the
      * segments of earlier runs are gone, and everything logged in this run is durable. */
     job->may_drop = table->id == RF_TABLE_HINTS && atomic_load(&store->engine->old_gone) &&

@@ -81,7 +81,7 @@ static bool is_elsewhere(const struct rf_job *job, uint64_t token, struct rf_sli
 
 static bool may_leave_out(const struct rf_job *job, uint64_t token, const struct rf_row *row)
 {
-    if (!rf_row_is_dead(row, job->wall_ms)) {
+    if (job->keeps_all || !rf_row_is_dead(row, job->wall_ms)) {
         return false;
     }
     if (rf_purge_row(&job->policy, row, job->wall_ms)) {
