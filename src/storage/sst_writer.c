@@ -10,6 +10,7 @@
 
 #define BLOCK_TARGET 4096u       /* raw bytes after which a block ends */
 #define WRITE_SIZE (256u * 1024) /* bytes per call */
+#define PUSH_SIZE (1024u * 1024) /* bytes after which the disk begins to write */
 
 struct rf_sst_writer {
     struct rf_fs          fs;
@@ -18,6 +19,7 @@ struct rf_sst_writer {
     struct rf_sst_info    info;
     struct rf_buf         out;     /* blocks that are not written yet */
     uint64_t              written; /* file offset of out's first byte */
+    uint64_t              pushed;  /* bytes that the disk was asked to write */
     struct rf_buf         block;   /* rows of the open block */
     struct rf_buf         offsets; /* their places in it, u32 each */
     struct rf_buf         index;
@@ -71,6 +73,11 @@ static struct rf_result push_out(struct rf_sst_writer *writer, size_t at_least)
                                   writer->written));
     writer->written += writer->out.size;
     rf_buf_clear(&writer->out);
+    if (writer->written - writer->pushed >= PUSH_SIZE) {
+        RF_TRY(writer->fs.ops->push_out(writer->fs.context, writer->file, writer->pushed,
+                                        writer->written - writer->pushed));
+        writer->pushed = writer->written;
+    }
     return rf_result(RF_OK);
 }
 
