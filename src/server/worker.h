@@ -16,16 +16,20 @@ struct rf_worker_stats {
     struct rf_shard_stats shard;
     struct rf_store_stats store;
     uint64_t              http_by_class[6];
+    uint64_t              log_rests;
 };
 
-#define RF_WORK_SLOTS 2u    /* background jobs at a time, per store */
+#define RF_WORK_SLOTS 4u    /* background jobs at a time, per store: flush, deletion, two merges */
 #define RF_WORK_WAITING 64u /* clients that wait for a flush or compaction, per thread */
 
 /* One background job of the store on its way through the thread pool. */
 struct rf_work_slot {
     uv_work_t         request;
     struct rf_worker *worker;
-    struct rf_job    *job; /* NULL: free */
+    struct rf_job    *job;          /* NULL: free */
+    bool              finished;     /* by its steps; else it goes on after a pause */
+    uint64_t          merged_bytes; /* of the last turn in the pool */
+    uv_timer_t        pause;        /* active while the job rests */
 };
 
 struct rf_worker {
@@ -40,13 +44,17 @@ struct rf_worker {
     uv_async_t     log_done;
     bool           log_busy;
     _Atomic bool   log_stop;
-    _Atomic bool   log_ended; /* set by the log thread: its run is over, log_done follows */
+    uv_timer_t     log_rest;     /* active while the next group is held back */
+    uint64_t       log_ended_us; /* when the last group was on disk */
+    uint64_t       log_rests;    /* groups that were held back */
+    _Atomic bool   log_ended;    /* set by the log thread: its run is over, log_done follows */
     struct rf_live live;
     /* Background jobs (background.c). */
     struct rf_work_slot slots[RF_WORK_SLOTS];
     _Atomic bool        work_stop; /* jobs give up */
     struct rf_work      waiting[RF_WORK_WAITING];
     uint32_t            n_waiting;
+    uint64_t            merge_at_us; /* not before: the budget of merges */
     /* Clients. */
     struct rf_listener   client_listener;
     SSL_CTX             *https;
@@ -85,6 +93,8 @@ void rf_worker_publish_stats(struct rf_worker *worker);
 struct rf_worker_stats rf_worker_sum_stats(struct rf_server *server);
 
 /* --- background.c */
+void rf_background_init(struct rf_worker *worker);
+void rf_background_fini(struct rf_worker *worker); /* after the thread has ended */
 /* Starts the store's jobs that are due. Cheap when none is. */
 void rf_background_kick(struct rf_worker *worker);
 /* A client of some thread asks for a flush or a compaction of this thread's store. */

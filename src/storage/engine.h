@@ -114,8 +114,9 @@ struct rf_job *rf_store_job_begin(struct rf_store *store);
 /* Does a bounded piece of work (about 1 MiB). True when the job is finished. Thread: any one.
  * Blocks: yes. */
 bool rf_job_step(struct rf_job *job);
-/* Bytes of rows that a merge has handled so far, for a limit of its bandwidth; 0 for other jobs. Thread:
- * the one that steps. */
+/* A merge is what a limit of bandwidth is for; its bytes of rows so far. Other jobs: false, 0. Thread: the
+ * one that steps. */
+bool     rf_job_is_merge(const struct rf_job *job);
 uint64_t rf_job_merged_bytes(const struct rf_job *job);
 /* Takes the result over and frees the job; one that is not finished is given up. RF_OK, or why it
  * failed. Thread: owner. Blocks: no. */

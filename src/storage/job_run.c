@@ -331,9 +331,14 @@ static struct rf_result trim_some(struct rf_job *job)
 
 /* ---- One step ----------------------------------------------------------------------------- */
 
+bool rf_job_is_merge(const struct rf_job *job)
+{
+    return job->kind == RF_JOB_COMPACT && !job->drop;
+}
+
 uint64_t rf_job_merged_bytes(const struct rf_job *job)
 {
-    return job->kind == RF_JOB_COMPACT ? job->bytes : 0;
+    return rf_job_is_merge(job) ? job->bytes : 0;
 }
 
 bool rf_job_step(struct rf_job *job)
