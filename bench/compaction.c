@@ -33,7 +33,7 @@
 #define SAMPLE 16384u     /* writes per look at the disk */
 #define START_MS 1000000u /* of virtual time; a write takes a millisecond */
 #define PARTITIONS 16u
-#define WORKERS 3u
+#define WORKERS 4u
 #define SEED 42u
 
 enum workload { FILL, OVERWRITE, DELETE, TTL, ZIPF, N_WORKLOADS };
@@ -184,6 +184,7 @@ static void ringfort_group(void *self)
     while (rf_lsm_ops.poll(ringfort->store, done, 64) != 0) {
     }
     (void)turn_jobs(ringfort);
+    usleep((useconds_t)rf_store_delay_us(ringfort->store)); /* as the server holds its next group */
 }
 
 static void ringfort_apply(struct ringfort *ringfort, const char *key, struct rf_slice value,

@@ -360,7 +360,10 @@ static void reply_failed(struct rf_exchange *exchange, const struct rf_reply *re
     char          text[96];
     if (reply->needed != 0) {
         snprintf(text, sizeof(text), ",\"required\":%u,\"%s\":%u", reply->needed,
-                 reply->rc == RF_QUORUM_UNAVAILABLE ? "alive" : "acknowledged", reply->acked);
+                 reply->rc == RF_QUORUM_UNAVAILABLE ? "alive"
+                 : reply->rc == RF_DISK_RESERVE     ? "with_space"
+                                                    : "acknowledged",
+                 reply->acked);
         rf_buf_append_str(&extra, text);
     }
     if (exchange->kind != RF_CLIENT_GET) {

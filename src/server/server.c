@@ -74,8 +74,8 @@ static bool open_engine(struct rf_server *server)
 {
     const struct rf_node_config *config = &server->config;
     struct rf_engine_error       error;
-    uint64_t                     random = 0;
-    if (getrandom(&random, sizeof(random), 0) != sizeof(random)) {
+    uint64_t                     random[2] = {0};
+    if (getrandom(random, sizeof(random), 0) != sizeof(random)) {
         return false;
     }
     struct rf_engine_config engine = {
@@ -84,7 +84,8 @@ static bool open_engine(struct rf_server *server)
         .n_partitions = (uint32_t)config->storage.partitions,
         .n_shards = server->n_shards,
         .segment_max = SEGMENT_MAX,
-        .random = random,
+        .random = random[0],
+        .secret = random[1],
         .memtable_max = (uint64_t)config->storage.memtable_bytes,
         .memtable_total_max = (uint64_t)config->storage.memtable_total_bytes,
         .wal_max = (uint64_t)config->storage.wal_max_bytes,
@@ -98,12 +99,13 @@ static bool open_engine(struct rf_server *server)
     rf_log(found.quarantined_partitions + found.damaged_files == 0 ? RF_LOG_INFO : RF_LOG_ERROR,
            "recovered",
            "segments=%llu records=%llu torn_tails=%llu files=%llu deleted_files=%llu "
-           "damaged_segments=%llu damaged_files=%llu quarantined_partitions=%llu generation=%llu",
+           "damaged_segments=%llu damaged_files=%llu quarantined_partitions=%llu "
+           "unclean_logs=%llu generation=%llu",
            (unsigned long long)found.segments, (unsigned long long)found.records,
            (unsigned long long)found.torn_tails, (unsigned long long)found.files,
            (unsigned long long)found.deleted_files, (unsigned long long)found.damaged_segments,
            (unsigned long long)found.damaged_files,
-           (unsigned long long)found.quarantined_partitions,
+           (unsigned long long)found.quarantined_partitions, (unsigned long long)found.unclean_logs,
            (unsigned long long)rf_engine_generation(server->engine));
     for (uint32_t t = 0; t < server->n_tables; t++) {
         if (!rf_ok(rf_engine_add_table(server->engine, &server->tables[t].policy))) {
@@ -195,6 +197,7 @@ int rf_server_run(const char *config_path)
     }
     server->n_shards =
         (uint32_t)(server->config.node.threads != 0 ? server->config.node.threads : n_cpus);
+    rf_background_init(server->n_shards);
     server->started_ms = rf_clock_now().mono_us / 1000;
     if (!open_engine(server) || !start_threads(server)) {
         return 1; /* the process ends: nothing is worth taking apart */

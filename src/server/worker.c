@@ -86,11 +86,20 @@ static void submit(struct rf_worker *worker, struct rf_store_op *op)
     }
 }
 
-static void on_log_done(uv_async_t *handle)
+void rf_worker_take_done(struct rf_worker *worker)
 {
-    struct rf_worker    *worker = handle->data;
     struct rf_store_done done[64];
     uint32_t             n = 0;
+    while ((n = rf_lsm_ops.poll(worker->store, done, 64)) != 0) {
+        for (uint32_t i = 0; i < n; i++) {
+            route_stored(worker, &done[i]);
+        }
+    }
+}
+
+static void on_log_done(uv_async_t *handle)
+{
+    struct rf_worker *worker = handle->data;
     /* The flag, not the wake-up, says that the run is over: wake-ups may be coalesced. */
     if (!atomic_exchange_explicit(&worker->log_ended, false, memory_order_acquire)) {
         return;
@@ -106,11 +115,7 @@ static void on_log_done(uv_async_t *handle)
                "nothing any more. Check the disk, then restart the node\"",
                worker->base.number);
     }
-    while ((n = rf_lsm_ops.poll(worker->store, done, 64)) != 0) {
-        for (uint32_t i = 0; i < n; i++) {
-            route_stored(worker, &done[i]);
-        }
-    }
+    rf_worker_take_done(worker);
 }
 
 /* ---- Effects ------------------------------------------------------------------------------ */
@@ -180,6 +185,7 @@ static void do_effect(struct rf_worker *worker, struct rf_effect *effect)
     case RF_FX_SEND_ADDR:
     case RF_FX_PUBLISH:
     case RF_FX_ALIVE:
+    case RF_FX_STORAGE:
     case RF_FX_REFUSED:
     default:
         rf_unreachable();
@@ -240,11 +246,23 @@ static void drain(struct rf_worker *worker)
     }
 }
 
+static void send_frame(struct rf_worker *worker, const struct rf_mail *mail)
+{
+    struct rf_slice frame = rf_slice(mail->as.frame.blob->data, mail->as.frame.blob->size);
+    if (mail->kind == RF_MAIL_SEND) {
+        rf_link_send_frame(worker, mail->as.frame.node, frame);
+    } else if (mail->kind == RF_MAIL_SEND_ADDR) {
+        rf_link_send_addr(worker, mail->as.frame.text, frame);
+    } else {
+        rf_link_answer_frame(worker, mail->as.frame.link, frame);
+    }
+    rf_blob_drop(mail->as.frame.blob);
+}
+
 static void on_mail(struct rf_thread *thread, struct rf_mail *mail)
 {
     struct rf_worker *worker = (struct rf_worker *)thread;
     struct rf_event   event = {.kind = RF_EV_TICK};
-    struct rf_slice   frame;
     switch (mail->kind) {
     case RF_MAIL_STORE:
         submit(worker, &mail->as.store);
@@ -256,15 +274,7 @@ static void on_mail(struct rf_thread *thread, struct rf_mail *mail)
     case RF_MAIL_SEND:
     case RF_MAIL_SEND_ADDR:
     case RF_MAIL_ANSWER:
-        frame = rf_slice(mail->as.frame.blob->data, mail->as.frame.blob->size);
-        if (mail->kind == RF_MAIL_SEND) {
-            rf_link_send_frame(worker, mail->as.frame.node, frame);
-        } else if (mail->kind == RF_MAIL_SEND_ADDR) {
-            rf_link_send_addr(worker, mail->as.frame.text, frame);
-        } else {
-            rf_link_answer_frame(worker, mail->as.frame.link, frame);
-        }
-        rf_blob_drop(mail->as.frame.blob);
+        send_frame(worker, mail);
         return;
     case RF_MAIL_FRAME:
         rf_worker_frame(worker, mail->as.frame.node, mail->as.frame.link, mail->as.frame.blob);
@@ -274,10 +284,14 @@ static void on_mail(struct rf_thread *thread, struct rf_mail *mail)
         event.as.view = mail->as.view;
         break;
     case RF_MAIL_ALIVE:
+    case RF_MAIL_STORAGE:
     case RF_MAIL_LINK:
-        event.kind = mail->kind == RF_MAIL_ALIVE ? RF_EV_ALIVE : RF_EV_LINK;
+        event.kind = mail->kind == RF_MAIL_ALIVE     ? RF_EV_ALIVE
+                     : mail->kind == RF_MAIL_STORAGE ? RF_EV_STORAGE
+                                                     : RF_EV_LINK;
         event.as.peer.node = mail->as.peer.node;
         event.as.peer.up = mail->as.peer.up;
+        event.as.peer.storage = mail->as.peer.storage;
         break;
     case RF_MAIL_RELOAD:
         rf_worker_take_reload(worker, mail->as.reload);
@@ -420,7 +434,7 @@ struct rf_result rf_worker_init(struct rf_worker *worker, struct rf_server *serv
     worker->log_done.data = worker;
     uv_timer_init(&worker->base.loop.uv, &worker->log_rest);
     worker->log_rest.data = worker;
-    rf_background_init(worker);
+    rf_background_open(worker);
     RF_TRY(rf_links_init(worker, ret_why));
     return rf_http_init(worker, ret_why);
 }
@@ -463,7 +477,7 @@ void rf_worker_fini(struct rf_worker *worker)
     rf_links_close(worker);
     uv_close((uv_handle_t *)&worker->log_done, NULL);
     uv_close((uv_handle_t *)&worker->log_rest, NULL);
-    rf_background_fini(worker);
+    rf_background_close(worker);
     while (worker->base.loop.n_conns != 0) {
         uv_run(&worker->base.loop.uv, UV_RUN_ONCE);
     }

@@ -20,6 +20,7 @@ struct rf_worker_stats {
 };
 
 #define RF_WORK_SLOTS 4u    /* background jobs at a time, per store: flush, deletion, two merges */
+#define RF_READ_SLOTS 16u   /* reads of the disk at a time, per store */
 #define RF_WORK_WAITING 64u /* clients that wait for a flush or compaction, per thread */
 
 /* One background job of the store on its way through the thread pool. */
@@ -30,6 +31,13 @@ struct rf_work_slot {
     bool              finished;     /* by its steps; else it goes on after a pause */
     uint64_t          merged_bytes; /* of the last turn in the pool */
     uv_timer_t        pause;        /* active while the job rests */
+};
+
+/* One read of the disk on its way through the thread pool. */
+struct rf_read_slot {
+    uv_work_t            request;
+    struct rf_worker    *worker;
+    struct rf_cold_read *read; /* NULL: free */
 };
 
 struct rf_worker {
@@ -51,6 +59,8 @@ struct rf_worker {
     struct rf_live live;
     /* Background jobs (background.c). */
     struct rf_work_slot slots[RF_WORK_SLOTS];
+    struct rf_read_slot reads[RF_READ_SLOTS];
+    uint32_t            n_reads;   /* under way */
     _Atomic bool        work_stop; /* jobs give up */
     struct rf_work      waiting[RF_WORK_WAITING];
     uint32_t            n_waiting;
@@ -92,10 +102,18 @@ void rf_worker_publish_stats(struct rf_worker *worker);
 /* Adds up the copies of all threads. Thread: any. */
 struct rf_worker_stats rf_worker_sum_stats(struct rf_server *server);
 
+/* Hands the store's completions to the threads that wait for them. Thread: the worker's. */
+void rf_worker_take_done(struct rf_worker *worker);
+
 /* --- background.c */
-void rf_background_init(struct rf_worker *worker);
-void rf_background_fini(struct rf_worker *worker); /* after the thread has ended */
-/* Starts the store's jobs that are due. Cheap when none is. */
+/* Threads that all shards' jobs and reads need at a time: jobs never keep a read waiting. */
+#define RF_POOL_READERS 16u
+/* Sizes libuv's pool of threads; before anything uses it. Thread: the starting one. */
+void rf_background_init(uint32_t n_shards);
+/* The handles of a worker's jobs. */
+void rf_background_open(struct rf_worker *worker);
+void rf_background_close(struct rf_worker *worker); /* after the thread has ended */
+/* Starts the store's jobs and reads that are due. Cheap when none is. */
 void rf_background_kick(struct rf_worker *worker);
 /* A client of some thread asks for a flush or a compaction of this thread's store. */
 void rf_background_ask(struct rf_worker *worker, const struct rf_work *work);

@@ -9,6 +9,7 @@
 #define RUN_DELAY_US 60u /* a machine runs within this after an event: events gather in its queue */
 #define MAIL_DELAY_US 40u
 #define SYNC_US 150u
+#define READ_US 3000u /* a read of the disk */
 #define MAX_REQUESTS 96u
 #define REQUEST_TIMEOUT_US 2000000u
 
@@ -101,6 +102,37 @@ static void kick_sync(struct rf_sim *sim, struct rf_sim_node *node, uint32_t sha
     event->machine = shard;
 }
 
+/* Each read that waits for the disk ends some time later; which one, the seed says. */
+static void kick_reads(struct rf_sim *sim, struct rf_sim_node *node, uint32_t shard)
+{
+    while (rf_sim_store_read_begin(node->store, shard)) {
+        struct rf_sim_event *event =
+            rf_sim_schedule(sim, RF_SIM_READ, 100 + rf_sim_random(sim, READ_US));
+        event->node = node->index;
+        event->incarnation = node->incarnation;
+        event->machine = shard;
+    }
+}
+
+static void take_done(struct rf_sim *sim, struct rf_sim_node *node, uint32_t shard)
+{
+    struct rf_store_done done[16];
+    uint32_t             n = 0;
+    while ((n = rf_sim_store_poll(node->store, shard, done, 16)) != 0) {
+        for (uint32_t i = 0; i < n; i++) {
+            route_stored(sim, node, shard, &done[i]);
+        }
+    }
+    kick_sync(sim, node, shard);
+    kick_reads(sim, node, shard);
+}
+
+void rf_sim_read_done(struct rf_sim *sim, struct rf_sim_node *node, uint32_t shard)
+{
+    rf_sim_store_read_end(node->store, shard, &sim->rng);
+    take_done(sim, node, shard);
+}
+
 void rf_sim_submit(struct rf_sim *sim, struct rf_sim_node *node, uint32_t shard,
                    struct rf_store_op *op)
 {
@@ -118,20 +150,14 @@ void rf_sim_submit(struct rf_sim *sim, struct rf_sim_node *node, uint32_t shard,
         route_stored(sim, node, shard, &done);
     }
     kick_sync(sim, node, shard);
+    kick_reads(sim, node, shard);
 }
 
 void rf_sim_sync_done(struct rf_sim *sim, struct rf_sim_node *node, uint32_t shard)
 {
-    struct rf_store_done done[16];
-    uint32_t             n = 0;
     node->syncing[shard] = false;
     rf_sim_store_sync_end(node->store, shard);
-    while ((n = rf_sim_store_poll(node->store, shard, done, 16)) != 0) {
-        for (uint32_t i = 0; i < n; i++) {
-            route_stored(sim, node, shard, &done[i]);
-        }
-    }
-    kick_sync(sim, node, shard);
+    take_done(sim, node, shard);
 }
 
 static uint32_t store_shard(const struct rf_sim *sim, const struct rf_store_op *op)
@@ -187,6 +213,16 @@ static void tell_alive(struct rf_sim *sim, struct rf_sim_node *node, uint64_t ab
     }
 }
 
+static void tell_storage(struct rf_sim *sim, struct rf_sim_node *node, uint64_t about,
+                         enum rf_storage_state storage)
+{
+    uint32_t        control = sim->options.n_shards;
+    struct rf_event event = {.kind = RF_EV_STORAGE, .as.peer = {.node = about, .storage = storage}};
+    for (uint32_t s = 0; s < control && !sim->gossip_only; s++) {
+        rf_sim_mail(sim, node, control, s, &event);
+    }
+}
+
 static uint32_t node_by_address(const struct rf_sim *sim, const char *address)
 {
     unsigned index = 0;
@@ -224,6 +260,9 @@ static void do_effect(struct rf_sim *sim, struct rf_sim_node *node, uint32_t mac
         break;
     case RF_FX_ALIVE:
         tell_alive(sim, node, effect->node, effect->as.up);
+        break;
+    case RF_FX_STORAGE:
+        tell_storage(sim, node, effect->node, effect->as.storage);
         break;
     case RF_FX_REFUSED:
         rf_sim_violation(sim, "node %u is refused: %s", node->index, effect->text);
@@ -420,6 +459,25 @@ void rf_sim_work(struct rf_sim *sim, struct rf_sim_node *node, uint32_t shard)
     plan_work(sim, node, shard);
 }
 
+static void tell_full(struct rf_sim *sim, struct rf_sim_node *node)
+{
+    struct rf_event event = {.kind = RF_EV_STORAGE,
+                             .as.peer = {.storage = node->full ? RF_STORAGE_FULL : RF_STORAGE_OK}};
+    rf_sim_push(sim, node, sim->options.n_shards, &event);
+}
+
+void rf_sim_node_set_full(struct rf_sim *sim, struct rf_sim_node *node, bool full)
+{
+    if (sim->options.engine || sim->gossip_only || full == node->full) {
+        return;
+    }
+    node->full = full;
+    rf_sim_store_set_full(node->store, full);
+    if (node->up) {
+        tell_full(sim, node);
+    }
+}
+
 void rf_sim_node_start(struct rf_sim *sim, struct rf_sim_node *node)
 {
     rf_assert(!node->up);
@@ -448,6 +506,9 @@ void rf_sim_node_start(struct rf_sim *sim, struct rf_sim_node *node)
             run_at(sim, node, m, sim->now_us + rf_sim_random(sim, 1000000));
         }
     }
+    if (node->full) {
+        tell_full(sim, node);
+    }
 }
 
 static void stop_machines(struct rf_sim *sim, struct rf_sim_node *node)
@@ -456,6 +517,7 @@ static void stop_machines(struct rf_sim *sim, struct rf_sim_node *node)
         if (node->shards[s] != NULL) {
             struct rf_shard_stats stats = rf_shard_stats(node->shards[s]);
             sim->result.restamps += stats.restamps;
+            sim->result.unsure += stats.restamps_unsure;
             sim->result.read_repairs += stats.read_repairs;
             sim->result.hedges += stats.hedges;
             sim->result.fetches += stats.fetches;
@@ -507,6 +569,7 @@ void rf_sim_node_fini(struct rf_sim *sim, struct rf_sim_node *node)
     }
     if (node->store != NULL) {
         sim->result.flushes += rf_sim_store_flushes(node->store);
+        sim->result.cold_reads += rf_sim_store_cold_reads(node->store);
     }
     rf_sim_store_free(node->store);
 }

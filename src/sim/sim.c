@@ -58,6 +58,8 @@ static void do_node_event(struct rf_sim *sim, struct rf_sim_event *event)
         rf_sim_submit(sim, node, event->machine, &event->as.store);
     } else if (event->kind == RF_SIM_SYNC) {
         rf_sim_sync_done(sim, node, event->machine);
+    } else if (event->kind == RF_SIM_READ) {
+        rf_sim_read_done(sim, node, event->machine);
     } else if (event->kind == RF_SIM_WORK) {
         rf_sim_work(sim, node, event->machine);
     } else if (node->machines[event->machine].run_at_us == event->at_us) {
@@ -73,6 +75,7 @@ static void do_event(struct rf_sim *sim, struct rf_sim_event *event)
     case RF_SIM_STORE:
     case RF_SIM_RUN:
     case RF_SIM_SYNC:
+    case RF_SIM_READ:
     case RF_SIM_WORK:
         if (!is_stale(sim, event)) {
             do_node_event(sim, event);
@@ -355,6 +358,7 @@ struct rf_sim_result rf_sim_run(const struct rf_sim_options *options)
         if (!sim->result.violated) {
             end(sim);
         }
+        rf_sim_check_order(sim);
         sim->result.digest = sim->result.violated ? sim->trace : final_digest(sim);
     }
     rf_sim_fini(sim);

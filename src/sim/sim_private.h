@@ -25,6 +25,7 @@ enum rf_sim_kind {
     RF_SIM_STORE,  /* a store operation arrives at the shard that owns the store */
     RF_SIM_RUN,    /* a machine runs over its queue */
     RF_SIM_SYNC,   /* a store's sync is done */
+    RF_SIM_READ,   /* one of a store's reads of the disk is done */
     RF_SIM_WORK,   /* a store's background work goes on */
     RF_SIM_CLIENT, /* a client does its next thing */
     RF_SIM_FAULT,  /* the scenario does its next thing */
@@ -67,6 +68,7 @@ struct rf_sim_node {
     uint32_t              index;
     uint64_t              id;
     bool                  up;
+    bool                  full;        /* the model store refuses new values */
     uint32_t              incarnation; /* +1 at each start and crash */
     uint64_t              generation;
     uint64_t              cluster;         /* durable: the one that its identity names */
@@ -114,6 +116,14 @@ struct rf_sim_op {
     uint64_t             start_us;
     uint64_t             ttl_s;
     struct rf_row        floor; /* newest version acknowledged or read before it began */
+    /* A write's place in the order that clients see; history.c. */
+    struct rf_version version;   /* the first that it got */
+    bool              restamped; /* and it got another one (D7) */
+    uint64_t          seen_us;   /* first known to be in effect: acknowledged, or read strongly */
+    uint64_t          lost_us;   /* then another write was known to be in its place */
+    bool              unsure;    /* its coordinator said so, or died before it could */
+    bool              reappeared;
+    uint64_t          next_seen; /* of its key, op number: seen and not lost */
 };
 
 /* A version that was seen in some store: it must mean the same everywhere and for ever. */
@@ -122,6 +132,7 @@ struct rf_sim_seen {
     uint32_t          key;
     uint64_t          expiry_ms;
     uint64_t          content; /* hash of flags and value */
+    uint64_t          op;      /* number of the write, 0: a delete */
 };
 
 struct rf_sim_client {
@@ -161,8 +172,9 @@ struct rf_sim {
     uint32_t             spared; /* node that no client uses; n_nodes: none */
     struct rf_sim_op    *ops;
     uint64_t             n_ops, cap_ops;
-    struct rf_row        floors[RF_SIM_KEYS_MAX]; /* version and flags */
-    struct rf_sim_seen  *seen;                    /* hash table, open addressing */
+    struct rf_row        floors[RF_SIM_KEYS_MAX];    /* version and flags */
+    uint64_t             in_effect[RF_SIM_KEYS_MAX]; /* op numbers, linked by next_seen */
+    struct rf_sim_seen  *seen;                       /* hash table, open addressing */
     uint32_t             n_seen, cap_seen;
     /* Gossip at scale. */
     uint64_t deaths; /* RF_FX_ALIVE false about nodes that are up */
@@ -195,6 +207,8 @@ uint32_t rf_sim_node_by_id(const struct rf_sim *sim, uint64_t id); /* n_nodes: u
 /* --- node.c */
 void rf_sim_node_init(struct rf_sim *sim, uint32_t index);
 void rf_sim_node_fini(struct rf_sim *sim, struct rf_sim_node *node);
+/* Its disk is full, or not any more; its control machine hears of it. */
+void rf_sim_node_set_full(struct rf_sim *sim, struct rf_sim_node *node, bool full);
 void rf_sim_node_start(struct rf_sim *sim, struct rf_sim_node *node);
 void rf_sim_node_crash(struct rf_sim *sim, struct rf_sim_node *node);
 /* Queues an event for a machine (its references pass over) and lets it run soon. */
@@ -208,6 +222,7 @@ void           rf_sim_submit(struct rf_sim *sim, struct rf_sim_node *node, uint3
                              struct rf_store_op *op);
 void           rf_sim_work(struct rf_sim *sim, struct rf_sim_node *node, uint32_t shard);
 void           rf_sim_sync_done(struct rf_sim *sim, struct rf_sim_node *node, uint32_t shard);
+void           rf_sim_read_done(struct rf_sim *sim, struct rf_sim_node *node, uint32_t shard);
 struct rf_time rf_sim_clock(const struct rf_sim *sim, const struct rf_sim_node *node);
 
 /* --- views.c */
@@ -228,6 +243,15 @@ uint64_t        rf_sim_start_op(struct rf_sim *sim, uint32_t client, uint32_t no
                                 enum rf_client_kind kind, uint32_t key, bool strong);
 struct rf_slice rf_sim_key(uint32_t key, char space[16]);
 void            rf_sim_workload_fini(struct rf_sim *sim);
+
+/* --- history.c */
+/* A write's row reaches a store under this version. */
+void rf_sim_got_version(struct rf_sim *sim, uint64_t number, const struct rf_version *version);
+/* A request that began at `start_us` and ends now shows the write `number` (0: a delete, or nothing)
+ * in effect for the key. */
+void rf_sim_in_effect(struct rf_sim *sim, uint32_t key, uint64_t number, uint64_t start_us);
+/* At the end of a run: only writes whose coordinator knew of the danger have shown twice. */
+void rf_sim_check_order(struct rf_sim *sim);
 
 /* --- faults.c */
 void rf_sim_fault(struct rf_sim *sim);

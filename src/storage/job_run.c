@@ -11,7 +11,7 @@
 
 /* ---- Space -------------------------------------------------------------------------------- */
 
-/* Is the reserve reached, or (for a merge, which may use the reserve) less free than needed? */
+/* Is less free than a merge needs? It may use the reserve. */
 static bool is_short_of_space(const struct rf_job *job, uint64_t needed)
 {
     const struct rf_engine_config *config = &job->engine->config;
@@ -20,7 +20,7 @@ static bool is_short_of_space(const struct rf_job *job, uint64_t needed)
     if (!rf_ok(config->fs.ops->free_space(config->fs.context, config->dir, &free_bytes, &total))) {
         return false; /* not known: writing will tell */
     }
-    return free_bytes < (needed != 0 ? needed : total / 10000 * config->disk_reserve);
+    return free_bytes < needed;
 }
 
 /* Takes the space for the output before anything is written, so that jobs at the same time do not
@@ -65,7 +65,7 @@ static struct rf_result start(struct rf_job *job)
     }
     for (uint32_t i = 0; i < job->n_inputs; i++) {
         job->in_bytes += rf_sst_info(job->inputs[i]->sst)->file_size;
-        RF_TRY(rf_merge_add_sst(&job->merge, job->inputs[i]->sst, 0, none));
+        RF_TRY(rf_merge_add_sst(&job->merge, job->inputs[i]->sst, 0, none, false));
     }
     if (job->in_bytes != 0) {
         RF_TRY(reserve_space(job, job->in_bytes)); /* a merge that cannot end does not begin */
@@ -162,10 +162,11 @@ static struct rf_result close_output(struct rf_job *job)
     RF_TRY(rf_sst_writer_finish(job->writer, &info));
     rf_manifest_sst_path(&job->engine->partitions[job->partition].manifest, job->writing, path);
     RF_TRY(rf_sst_open(job->engine->config.fs, path, job->writing, &sst));
-    struct rf_data_file *file = rf_data_file_new(sst);
+    struct rf_data_file *file = rf_sst_filter_damaged(sst) ? NULL : rf_data_file_new(sst);
     if (file == NULL) {
+        struct rf_result why = rf_result(rf_sst_filter_damaged(sst) ? RF_CORRUPT : RF_NO_MEMORY);
         rf_sst_close(sst);
-        return rf_result(RF_NO_MEMORY);
+        return why;
     }
     rf_assert(job->n_outputs < job->max_outputs);
     job->outputs[job->n_outputs++] = file;
@@ -232,12 +233,7 @@ static struct rf_result commit(struct rf_job *job)
         return rf_result(RF_NO_MEMORY);
     }
     for (uint32_t i = 0; i < job->n_outputs; i++) {
-        const struct rf_sst_info *info = rf_sst_info(job->outputs[i]->sst);
-        edits[i] = (struct rf_edit){.kind = RF_EDIT_ADD,
-                                    .level = info->level,
-                                    .file = info->file,
-                                    .table = info->table,
-                                    .size = info->file_size};
+        edits[i] = rf_edit_of(rf_sst_info(job->outputs[i]->sst));
     }
     for (uint32_t i = 0; i < job->n_inputs; i++) {
         edits[job->n_outputs + i] =
@@ -250,6 +246,26 @@ static struct rf_result commit(struct rf_job *job)
     }
     rf_mem_free(edits);
     return result;
+}
+
+/* Puts damages on record. */
+static struct rf_result record(struct rf_job *job)
+{
+    struct rf_partition *partition = &job->engine->partitions[job->partition];
+    struct rf_edit       edits[RF_RECORD_MAX];
+    rf_assert(job->n_damages >= 1 && job->n_damages <= RF_RECORD_MAX);
+    for (uint32_t i = 0; i < job->n_damages; i++) {
+        const struct rf_damage *damage = &job->damages[i];
+        edits[i] = (struct rf_edit){.kind = RF_EDIT_DAMAGE,
+                                    .file = damage->file,
+                                    .table = job->policy.id,
+                                    .first_token = damage->first_token,
+                                    .last_token = damage->last_token,
+                                    .max_hlc = damage->max_hlc,
+                                    .damage = damage->id};
+    }
+    job->phase = RF_PHASE_DONE;
+    return rf_manifest_commit(job->engine->config.fs, &partition->manifest, edits, job->n_damages);
 }
 
 /* ---- Deletion ----------------------------------------------------------------------------- */
@@ -347,6 +363,8 @@ bool rf_job_step(struct rf_job *job)
     rf_assert(rf_ok(job->result));
     if (job->kind == RF_JOB_TRIM) {
         job->result = trim_some(job);
+    } else if (job->kind == RF_JOB_RECORD) {
+        job->result = record(job);
     } else if (job->phase == RF_PHASE_START) {
         job->result = start(job);
     } else if (job->phase == RF_PHASE_WRITE) {
@@ -357,8 +375,7 @@ bool rf_job_step(struct rf_job *job)
     if (!rf_ok(job->result)) {
         job->phase = RF_PHASE_DONE;
     }
-    if (job->phase == RF_PHASE_DONE) {
-        job->no_space = job->result.rc == RF_DISK_RESERVE || is_short_of_space(job, 0);
-    }
+    rf_space_measure(
+        job->engine); /* what was written may have been much, and so what was deleted */
     return job->phase == RF_PHASE_DONE;
 }

@@ -1,8 +1,9 @@
 /* Operations of one shard's store: apply (log, memtable, acknowledgement after the sync), read. */
+#include "base/log.h"
 #include "base/mem.h"
 #include "storage/engine_private.h"
 
-#define SPACE_RETRY_MS 200u /* a group that found no space is written again after this */
+#define RETRY_MS 200u /* a group that found no space or descriptor is written again after this */
 
 /* ---- Tables ------------------------------------------------------------------------------- */
 
@@ -44,8 +45,10 @@ struct rf_store_table *rf_store_table_of(struct rf_store *store, uint64_t id)
 struct rf_result rf_store_init(struct rf_store *store, struct rf_engine *engine, uint32_t shard)
 {
     *store = (struct rf_store){.magic = RF_STORE_MAGIC, .engine = engine, .shard = shard};
+    store->cold.end = &store->cold.first;
     bool made = rf_store_table_of(store, RF_TABLE_META) != NULL &&
-                rf_store_table_of(store, RF_TABLE_HINTS) != NULL;
+                rf_store_table_of(store, RF_TABLE_HINTS) != NULL &&
+                rf_store_table_of(store, RF_TABLE_HEALED) != NULL;
     for (uint32_t t = 0; t < store->n_tables; t++) {
         store->tables[t].policy.bloom_bits_per_key = 10;
     }
@@ -65,14 +68,16 @@ static void fini_part(struct rf_part *part)
     rf_memtable_free(part->active);
     rf_memtable_free(part->frozen);
     for (uint32_t i = 0; i < part->n_files; i++) {
-        rf_data_file_free(part->files[i]);
+        rf_data_file_drop(part->files[i]);
     }
     rf_mem_free(part->files);
+    rf_mem_free(part->damages);
 }
 
 void rf_store_fini(struct rf_store *store)
 {
-    rf_assert(!store->flushing && store->merges == 0 && !store->trimming);
+    rf_assert(!store->flushing && store->merges == 0 && !store->trimming && !store->recording);
+    rf_cold_fini(store);
     for (uint32_t t = 0; t < store->n_tables; t++) {
         for (uint32_t p = 0; p < store->engine->identity.n_partitions; p++) {
             fini_part(&store->tables[t].parts[p]);
@@ -89,6 +94,8 @@ void rf_store_fini(struct rf_store *store)
     done_list_fini(&store->ready);
     rf_sst_block_fini(&store->blocks[0]);
     rf_sst_block_fini(&store->blocks[1]);
+    rf_sst_block_fini(&store->healed_blocks[0]);
+    rf_sst_block_fini(&store->healed_blocks[1]);
     rf_wal_free(store->wal);
     *store = (struct rf_store){0};
 }
@@ -125,6 +132,13 @@ struct rf_result rf_store_wait_durable(struct rf_store *store, uint64_t seq,
     done->row = (struct rf_row){0};
     done->status = RF_STORE_FAILED;
     return rf_result(RF_OK);
+}
+
+void rf_store_complete(struct rf_store *store, struct rf_store_done *done)
+{
+    if (!done_push(&store->ready, done)) {
+        rf_blob_drop(done->row.blob);
+    }
 }
 
 static uint32_t store_poll(void *argument, struct rf_store_done *ret_done, uint32_t max)
@@ -168,14 +182,14 @@ static struct rf_result put_row(struct rf_store *store, struct rf_store_table *t
 struct rf_result rf_store_merge_row(struct rf_store *store, uint64_t table_id, uint64_t token,
                                     const struct rf_row *row)
 {
-    struct rf_row          existing;
-    uint64_t               seq = 0;
+    struct rf_search       search;
     struct rf_store_table *table = rf_store_table_of(store, table_id);
     if (table == NULL) {
         return rf_result(RF_NO_MEMORY);
     }
-    (void)rf_store_find(store, table, token, row->key, row, &existing, &seq);
-    if (rf_row_exists(&existing) && rf_table_resolve(&table->policy, row, &existing) <= 0) {
+    rf_search_init(&search, &table->policy, token, row->key, row);
+    (void)rf_store_find(store, table, &search, false, NULL);
+    if (rf_row_exists(&search.best) && rf_table_resolve(&table->policy, row, &search.best) <= 0) {
         return rf_result(RF_OK);
     }
     struct rf_part *part = &table->parts[rf_partition_of(store->engine, token)];
@@ -187,21 +201,13 @@ struct rf_result rf_store_merge_row(struct rf_store *store, uint64_t table_id, u
     return rf_result(RF_OK);
 }
 
-/* Does the disk's reserve stand in the way? It is kept for deletes, for what was acknowledged before
- * (repairs, delivered hints) and for the node's own tables: hints, clock ceilings, members. */
-static bool is_refused(const struct rf_store *store, const struct rf_store_op *op)
-{
-    return store->disk_full && (op->row.flags & RF_ROW_TOMBSTONE) == 0 &&
-           op->mode != RF_APPLY_REPAIR && op->table >= RF_TABLE_FIRST_USER;
-}
-
 /* Logs the row and puts it into the memtable. */
 static enum rf_store_status store_row(struct rf_store *store, struct rf_store_table *table,
                                       const struct rf_store_op *op, uint64_t *ret_seq)
 {
     struct rf_wal_record record = {op->table, rf_partition_of(store->engine, op->token), op->token,
                                    op->row};
-    if (is_refused(store, op)) {
+    if (rf_space_refuses(store, op)) {
         return RF_STORE_FULL;
     }
     if (!rf_store_has_room(store)) {
@@ -215,55 +221,116 @@ static enum rf_store_status store_row(struct rf_store *store, struct rf_store_ta
     return rf_ok(logged) ? RF_STORE_STORED : RF_STORE_FAILED;
 }
 
-static struct rf_result apply(struct rf_store *store, struct rf_store_table *table,
-                              const struct rf_store_op *op, struct rf_store_done *done)
+/* The key's row is what a quorum of the other replicas has: it does not matter any more what was lost
+ * (D10). Waits with the row itself. */
+static enum rf_store_status note_healed(struct rf_store *store, const struct rf_store_table *table,
+                                        const struct rf_store_op *op, uint64_t *seq)
 {
-    struct rf_row existing;
-    uint64_t      seq = 0;
-    store->stats.applies++;
+    uint8_t            key[RF_ROW_KEY_MAX];
+    struct rf_store_op note = {.table = RF_TABLE_HEALED, .token = op->token};
+    if (!rf_damage_heal(store, table, op, key, &note.row)) {
+        return RF_STORE_STORED;
+    }
+    store->stats.healed_keys++;
+    return store_row(store, rf_store_table_of(store, RF_TABLE_HEALED), &note, seq);
+}
+
+/* A damaged file hinders no write (D10): what can be read of it is compared. */
+static struct rf_result finish_apply(struct rf_store *store, struct rf_store_table *table,
+                                     const struct rf_store_op *op, const struct rf_search *search,
+                                     struct rf_store_done *done)
+{
+    uint64_t seq = search->seq;
+    bool     newer = true;
     done->row.version = op->row.version;
-    /* A damaged file hinders no write (D10): what can be read of it is compared. */
-    (void)rf_store_find(store, table, op->token, op->row.key, &op->row, &existing, &seq);
-    if (rf_row_exists(&existing)) {
-        int order = rf_table_resolve(&table->policy, &op->row, &existing);
+    if (rf_row_exists(&search->best)) {
+        int order = rf_table_resolve(&table->policy, &op->row, &search->best);
         if (order < 0) {
-            done->row.version = existing.version;
+            done->row.version = search->best.version;
         }
         if (order < 0 && op->mode == RF_APPLY_REFUSE_IF_NEWER) {
             store->stats.newer++;
-            done->status = RF_STORE_NEWER;
-            return rf_result(RF_OK);
+            done->status = rf_repair_memo_refusal(&store->repairs, op->row.version);
+            return done->status == RF_STORE_STORED ? rf_store_wait_durable(store, seq, done)
+                                                   : rf_result(RF_OK);
         }
-        if (order <= 0) {
-            done->status = RF_STORE_STORED; /* what we have wins: done once that is durable */
-            return rf_store_wait_durable(store, seq, done);
-        }
+        newer = order > 0;
     }
-    done->status = store_row(store, table, op, &seq);
+    /* When what we have wins, it is done once that is durable. */
+    enum rf_store_status stored = newer ? store_row(store, table, op, &seq) : RF_STORE_STORED;
+    if (stored == RF_STORE_STORED && op->heals != 0) {
+        stored = note_healed(store, table, op, &seq);
+    }
+    done->status = stored;
+    if (newer && op->mode == RF_APPLY_REPAIR && stored == RF_STORE_STORED) {
+        rf_repair_memo_note(&store->repairs, op->row.version);
+    }
     return done->status == RF_STORE_STORED ? rf_store_wait_durable(store, seq, done)
                                            : rf_result(RF_OK);
 }
 
-static struct rf_result read(struct rf_store *store, struct rf_store_table *table,
-                             const struct rf_store_op *op, struct rf_store_done *done)
+static struct rf_result finish_read(struct rf_store *store, enum rf_find found,
+                                    const struct rf_search *search, struct rf_store_done *done)
 {
-    struct rf_row found;
-    uint64_t      seq = 0;
-    store->stats.reads++;
-    enum rf_find find = rf_store_find(store, table, op->token, op->row.key, NULL, &found, &seq);
-    if (find != RF_FIND_FOUND) {
-        store->stats.cannot_say += find == RF_FIND_CANNOT_SAY;
-        done->status = find == RF_FIND_ABSENT ? RF_STORE_ABSENT : RF_STORE_CANNOT_SAY;
+    if (found != RF_FIND_FOUND) {
+        store->stats.cannot_say += found == RF_FIND_CANNOT_SAY;
+        done->status = found == RF_FIND_ABSENT ? RF_STORE_ABSENT : RF_STORE_CANNOT_SAY;
+        done->damage = found == RF_FIND_ABSENT ? 0 : search->damage;
         return rf_result(RF_OK);
     }
-    store->stats.memtable_hits += seq != 0;
-    if (!rf_ok(rf_row_copy(&found, &done->row))) {
+    store->stats.memtable_hits += search->seq != 0;
+    if (!rf_ok(rf_row_copy(&search->best, &done->row))) {
         done->status = RF_STORE_FAILED;
         return rf_result(RF_OK);
     }
     done->status = RF_STORE_FOUND;
     /* What is not on disk yet may vanish in a power cut: nobody may have seen it. */
-    return rf_store_wait_durable(store, seq, done);
+    return rf_store_wait_durable(store, search->seq, done);
+}
+
+struct rf_result rf_store_finish(struct rf_store *store, const struct rf_store_op *op,
+                                 enum rf_find found, const struct rf_search *search,
+                                 struct rf_store_done *done)
+{
+    struct rf_store_table *table = rf_store_table_of(store, op->table);
+    rf_assert(table != NULL);
+    *done = (struct rf_store_done){.kind = op->kind, .tag = op->tag, .status = RF_STORE_FAILED};
+    return op->kind == RF_STORE_APPLY ? finish_apply(store, table, op, search, done)
+                                      : finish_read(store, found, search, done);
+}
+
+/* APPLY and READ: the look-up, and what follows unless the disk must be asked. */
+static struct rf_result start_on_key(struct rf_store *store, struct rf_store_table *table,
+                                     const struct rf_store_op *op, struct rf_store_done *done)
+{
+    struct rf_search search;
+    uint32_t         from = 0;
+    bool             apply = op->kind == RF_STORE_APPLY;
+    store->stats.applies += apply;
+    store->stats.reads += !apply;
+    rf_search_init(&search, &table->policy, op->token, op->row.key, apply ? &op->row : NULL);
+    enum rf_find found = rf_store_find(store, table, &search, true, &from);
+    return found == RF_FIND_COLD ? rf_cold_start(store, table, op, &search, from)
+                                 : rf_store_finish(store, op, found, &search, done);
+}
+
+struct rf_result rf_store_start(struct rf_store *store, const struct rf_store_op *op,
+                                struct rf_store_done *done)
+{
+    struct rf_store_table *table = rf_store_table_of(store, op->table);
+    struct rf_result       result = rf_result(RF_NO_MEMORY);
+    *done = (struct rf_store_done){.kind = op->kind, .tag = op->tag, .status = RF_STORE_FAILED};
+    if (table != NULL && op->kind == RF_STORE_SCAN) {
+        result = rf_store_scan(store, table, op, done);
+    } else if (table != NULL && rf_cold_has(store, op)) {
+        result = rf_cold_wait(store, op);
+    } else if (table != NULL) {
+        result = start_on_key(store, table, op, done);
+    }
+    if (rf_ok(result) || result.rc == RF_PENDING) {
+        return result;
+    }
+    return rf_result(RF_OK); /* a limit is reached, or there is no memory: FAILED */
 }
 
 static struct rf_result store_submit(void *argument, struct rf_store_op *op,
@@ -271,16 +338,8 @@ static struct rf_result store_submit(void *argument, struct rf_store_op *op,
 {
     struct rf_store *store = argument;
     rf_assert(store->magic == RF_STORE_MAGIC);
-    struct rf_store_table *table = rf_store_table_of(store, op->table);
-    struct rf_store_done   done = {.kind = op->kind, .tag = op->tag, .status = RF_STORE_FAILED};
-    struct rf_result       result = rf_result(RF_OK);
-    if (table != NULL && op->kind == RF_STORE_APPLY) {
-        result = apply(store, table, op, &done);
-    } else if (table != NULL && op->kind == RF_STORE_READ) {
-        result = read(store, table, op, &done);
-    } else if (table != NULL && op->kind == RF_STORE_SCAN) {
-        result = rf_store_scan(store, table, op, &done);
-    }
+    struct rf_store_done done;
+    struct rf_result     result = rf_store_start(store, op, &done);
     rf_blob_drop(op->row.blob);
     op->row.blob = NULL;
     if (rf_ok(result)) {
@@ -295,13 +354,14 @@ const struct rf_store_ops rf_lsm_ops = {.submit = store_submit, .poll = store_po
 
 bool rf_store_log_begin(struct rf_store *store)
 {
-    bool again = rf_wal_waits_for_space(store->wal);
-    if (again && store->wall_ms != 0 && store->wall_ms < store->space_at_ms) {
+    bool again = rf_wal_waits(store->wal);
+    if (again && store->wall_ms != 0 && store->wall_ms < store->log_retry_at_ms) {
         return false; /* not with every turn of the loop */
     }
-    if (!rf_wal_begin(store->wal)) {
+    if (!rf_wal_begin(store->wal, true)) {
         return false;
     }
+    rf_space_begin_group(store);
     if (again) {
         return true; /* the same group: who waits for it goes on waiting */
     }
@@ -315,6 +375,9 @@ bool rf_store_log_begin(struct rf_store *store)
 void rf_store_log_run(struct rf_store *store)
 {
     rf_wal_run(store->wal);
+    if (store->measure) {
+        rf_space_measure(store->engine);
+    }
 }
 
 static void fail_all(struct rf_done_list *waiting)
@@ -329,26 +392,38 @@ static void fail_all(struct rf_done_list *waiting)
 static void release_all(struct rf_store *store, struct rf_done_list *waiting)
 {
     for (uint32_t i = 0; i < waiting->n; i++) {
-        /* Without memory an answer is lost, and its request runs into the timeout. */
-        if (!done_push(&store->ready, &waiting->list[i])) {
-            rf_blob_drop(waiting->list[i].row.blob);
-        }
+        rf_store_complete(store, &waiting->list[i]);
     }
     waiting->n = 0;
+}
+
+/* The next segment cannot be opened: what was being written waits, and so does who waits for it. */
+static void log_waits_for_descriptor(struct rf_store *store, bool waits)
+{
+    if (waits && !store->no_descriptor) {
+        rf_log(RF_LOG_ERROR, "no_descriptor",
+               "shard=%u text=\"the log's next segment cannot be opened for want of a file "
+               "descriptor; writes wait until there is one. Raise the limit of open files\"",
+               store->shard);
+    } else if (!waits && store->no_descriptor) {
+        rf_log(RF_LOG_INFO, "descriptor_again", "shard=%u text=\"the log goes on\"", store->shard);
+    }
+    store->no_descriptor = waits;
 }
 
 void rf_store_log_end(struct rf_store *store)
 {
     struct rf_result written = rf_wal_end(store->wal);
-    store->log_waits = written.rc == RF_DISK_RESERVE;
-    if (store->log_waits) {
-        store->disk_full = true;
-        store->stats.disk_full = 1;
-        store->space_at_ms = store->wall_ms + SPACE_RETRY_MS;
+    log_waits_for_descriptor(store, written.rc == RF_LIMIT);
+    if (rf_wal_waits(store->wal)) {
+        rf_space_found_none(store, RF_SPACE_LOG, written.rc == RF_DISK_RESERVE);
+        store->log_retry_at_ms = store->wall_ms + RETRY_MS;
         return;
     }
+    rf_space_found_none(store, RF_SPACE_LOG, false);
     if (!rf_ok(written)) {
         store->stats.read_only = 1;
+        atomic_fetch_add(&store->engine->space.n_read_only, 1);
         fail_all(&store->waiting_writing);
         fail_all(&store->waiting_open);
         release_all(store, &store->waiting_writing);
@@ -370,6 +445,7 @@ static void add_part_stats(const struct rf_part *part, struct rf_store_stats *st
         stats->memtable_bytes += memtables[i] == NULL ? 0 : rf_memtable_bytes(memtables[i]);
         stats->memtable_rows += memtables[i] == NULL ? 0 : rf_memtable_rows(memtables[i]);
     }
+    stats->damages += part->n_damages;
     for (uint32_t i = 0; i < part->n_files; i++) {
         stats->files++;
         stats->file_bytes += rf_sst_info(part->files[i]->sst)->file_size;

@@ -9,7 +9,7 @@ import time
 import pytest
 import requests
 from conftest import until
-from edge import Raw, make_cert, one_node, reconfigure, start_fails
+from edge import Process, Raw, make_cert, one_node, reconfigure, start_fails
 
 LIMITS = "limits: {header_timeout: 300ms, body_timeout: 300ms, idle_timeout: 1s, max_connections: 8, drain_delay: 2s}\n"
 
@@ -223,6 +223,46 @@ def test_reload_settings(own):
     assert answer.status_code == 422 and "did you mean 'max_value'?" in answer.json()["problems"]
     assert node.put("k", b"x" * 100).status_code == 413
     assert 'event=admin_call' in node.log() and 'path="/admin/v1/config/reload"' in node.log()
+
+
+def not_ready(node):
+    """(reason, detail) that /health/ready gives without a credential; None while nobody listens."""
+    try:
+        answer = requests.get(node.url + "/health/ready", verify=node.session.verify, timeout=30)
+    except requests.exceptions.ConnectionError:
+        return None
+    assert answer.status_code in (200, 503)
+    return (answer.json()["reason"], answer.json()["detail"]) if answer.status_code == 503 else (None, None)
+
+
+def empty(folder, keep=()):
+    for path in sorted(folder.rglob("*"), reverse=True):
+        if path.name not in keep:
+            path.rmdir() if path.is_dir() else path.unlink()
+
+
+def test_ready_says_why_not(cluster):
+    """S15: a node that waits for its seeds, and one that lost what it knew of its cluster, are not ready,
+    and say which it is. The latter is ready again when a member has admitted it."""
+    n1, n2, n3 = cluster.nodes
+    for node in cluster.nodes:
+        node.stop()
+    data = n1.dir / "data"
+    empty(data, keep=("identity", "LOCK"))
+    with Process(n1.dir / "ringfort.yaml", cluster.dir / "own.log") as alone:
+        reason, detail = until(lambda: not_ready(n1), "n1 answers")
+        assert reason == "cluster_state_lost" and "cluster.seeds" in detail
+        assert n1.request("GET", "/health/live").status_code == 200
+        assert n1.put("k", "v").json()["code"] == "RF-STARTING"
+        assert n1.status()["state"] == "cluster_state_lost"
+        for node in (n2, n3):
+            node.start()
+        until(lambda: not_ready(n1) == (None, None), f"n1 is admitted again: {alone.log()}")
+    empty(data)
+    n2.stop()
+    n3.stop()
+    with Process(n1.dir / "ringfort.yaml", cluster.dir / "own.log"):
+        assert until(lambda: not_ready(n1), "n1 answers")[0] == "starting"
 
 
 # ---- Start -----------------------------------------------------------------------------------

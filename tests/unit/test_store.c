@@ -77,6 +77,33 @@ static void newest_wins(void **state)
     rf_blob_drop(done.row.blob);
 }
 
+/* Goal: a version that came by repair and was replaced since is known to have been stored, when its own
+ * write comes late; after more repairs than are remembered nobody claims anything (D7). */
+static void repaired_version_was_stored(void **state)
+{
+    struct store_fixture *fixture = *state;
+    struct rf_store      *store = rf_engine_store(fixture->engine, 0);
+    struct rf_store_done  done;
+    struct rf_row         row = row_of("k", 10, "first");
+    assert_int_equal(RF_STORE_STORED, apply_row(store, TEST_TABLE, &row, RF_APPLY_REPAIR));
+    assert_int_equal(RF_STORE_STORED, put(store, "k", 9000, "second"));
+    assert_int_equal(RF_STORE_STORED, apply_row(store, TEST_TABLE, &row, RF_APPLY_REFUSE_IF_NEWER));
+    row = row_of("k", 11, "never seen");
+    assert_rc_ok(start_apply(store, TEST_TABLE, &row, RF_APPLY_REFUSE_IF_NEWER, &done));
+    assert_int_equal(RF_STORE_NEWER, done.status);
+    for (uint64_t i = 0; i < RF_REPAIRS_KEPT; i++) {
+        row = row_of("other", 100 + i, "v");
+        assert_int_equal(RF_STORE_STORED, apply_row(store, TEST_TABLE, &row, RF_APPLY_REPAIR));
+    }
+    row = row_of("k", 10, "first");
+    assert_rc_ok(start_apply(store, TEST_TABLE, &row, RF_APPLY_REFUSE_IF_NEWER, &done));
+    assert_int_equal(RF_STORE_FAILED, done.status);
+    row = row_of("k", 8000, "later than those");
+    assert_rc_ok(start_apply(store, TEST_TABLE, &row, RF_APPLY_REFUSE_IF_NEWER, &done));
+    assert_int_equal(RF_STORE_NEWER, done.status);
+    assert_value(store, "k", "second");
+}
+
 /* Goal: everything acknowledged is there after a reopen, any number of times (S30). */
 static void reopen_keeps_everything(void **state)
 {
@@ -143,15 +170,15 @@ static void identity_is_checked(void **state)
     struct rf_identity    identity;
     struct rf_engine     *engine = NULL;
     char                  path[128];
-    uint8_t               bytes[48];
+    uint8_t               bytes[56];
     rf_engine_close(fixture->engine);
     snprintf(path, sizeof(path), "%s/identity", fixture->dir);
     FILE *file = fopen(path, "r+b");
-    assert_int_equal(48, fread(bytes, 1, 48, file));
-    for (int i = 0; i < 48; i++) {
+    assert_int_equal(56, fread(bytes, 1, 56, file));
+    for (int i = 0; i < 56; i++) {
         bytes[i] ^= 1;
         rewind(file);
-        fwrite(bytes, 1, 48, file);
+        fwrite(bytes, 1, 56, file);
         fflush(file);
         assert_rc(RF_CORRUPT, rf_identity_read(fixture->config.fs, fixture->dir, &identity));
         bytes[i] ^= 1;
@@ -159,7 +186,7 @@ static void identity_is_checked(void **state)
     assert_rc(RF_CORRUPT, rf_engine_open(&fixture->config, &engine, &fixture->error));
     assert_non_null(strstr(fixture->error.text, "identity"));
     rewind(file);
-    fwrite(bytes, 1, 48, file);
+    fwrite(bytes, 1, 56, file);
     fclose(file);
     open_engine(fixture);
 }
@@ -170,7 +197,7 @@ static void identity_keeps_the_cluster(void **state)
 {
     struct store_fixture *fixture = *state;
     char                  path[128];
-    uint8_t               bytes[48];
+    uint8_t               bytes[56];
     assert_true(rf_engine_cluster(fixture->engine) == 0);
     assert_false(rf_engine_cluster_unsure(fixture->engine));
     assert_rc_ok(rf_engine_keep_cluster(fixture->engine, 77));
@@ -183,7 +210,7 @@ static void identity_keeps_the_cluster(void **state)
     rf_engine_close(fixture->engine);
     snprintf(path, sizeof(path), "%s/identity", fixture->dir);
     FILE *file = fopen(path, "r+b");
-    assert_int_equal(48, fread(bytes, 1, 48, file));
+    assert_int_equal(56, fread(bytes, 1, 56, file));
     rf_store_le(bytes + 8, 1, 4);
     rf_store_le(bytes + 4, rf_crc32c(0, rf_slice(bytes + 8, 24)), 4);
     rewind(file);
@@ -297,14 +324,21 @@ static void reserve_is_for_repairs(void **state)
     struct store_fixture *fixture = *state;
     struct rf_store      *store = rf_engine_store(fixture->engine, 0);
     struct rf_row         row = row_of("key", 1, "v");
-    store->disk_full = true;
+    store->engine->space.level = RF_SPACE_FULL;
     assert_int_equal(RF_STORE_FULL, apply_row(store, TEST_TABLE, &row, RF_APPLY_MERGE));
     assert_int_equal(RF_STORE_FULL, apply_row(store, TEST_TABLE, &row, RF_APPLY_REFUSE_IF_NEWER));
     assert_int_equal(RF_STORE_STORED, apply_row(store, RF_TABLE_HINTS, &row, RF_APPLY_MERGE));
     assert_int_equal(RF_STORE_STORED, apply_row(store, RF_TABLE_META, &row, RF_APPLY_MERGE));
     assert_int_equal(RF_STORE_STORED, apply_row(store, TEST_TABLE, &row, RF_APPLY_REPAIR));
     assert_value(store, "key", "v");
-    store->disk_full = false;
+    store->engine->space.level = RF_SPACE_CRITICAL;
+    row.version.hlc = 2;
+    assert_int_equal(RF_STORE_FULL, apply_row(store, RF_TABLE_HINTS, &row, RF_APPLY_MERGE));
+    assert_int_equal(RF_STORE_FULL, apply_row(store, TEST_TABLE, &row, RF_APPLY_REPAIR));
+    assert_int_equal(RF_STORE_STORED, apply_row(store, RF_TABLE_META, &row, RF_APPLY_MERGE));
+    row.flags = RF_ROW_TOMBSTONE;
+    assert_int_equal(RF_STORE_STORED, apply_row(store, TEST_TABLE, &row, RF_APPLY_MERGE));
+    store->engine->space.level = RF_SPACE_OK;
 }
 
 int main(void)
@@ -312,6 +346,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(answers_wait_for_the_sync, make_store, drop_store),
         cmocka_unit_test_setup_teardown(newest_wins, make_store, drop_store),
+        cmocka_unit_test_setup_teardown(repaired_version_was_stored, make_store, drop_store),
         cmocka_unit_test_setup_teardown(reopen_keeps_everything, make_store, drop_store),
         cmocka_unit_test_setup_teardown(shards_change, make_store, drop_store),
         cmocka_unit_test_setup_teardown(meta_and_lock, make_store, drop_store),
