@@ -5,7 +5,8 @@
 #include "storage/engine_private.h"
 #include "storage/purge.h"
 
-#define OWN_FILES_MAX 4u /* the node's own tables: so many files are merged into one */
+#define UNMERGED_MAX 256u /* files of a table without a strategy from which on writers slow down */
+#define OWN_FILES_MAX 4u  /* the node's own tables: so many files are merged into one */
 
 static bool may_merge(const struct rf_data_file *file)
 {
@@ -130,8 +131,10 @@ uint32_t rf_compaction_score(struct rf_store_table *table, const struct rf_part 
     const struct rf_table_policy *policy = &table->policy;
     uint32_t                      n = 0;
     uint32_t                      score = 0;
-    if (policy->compaction == NULL || policy->compaction->score == NULL || table->strategy_failed ||
-        part->n_files == 0) {
+    if (policy->compaction == NULL || table->strategy_failed) {
+        return part->n_files * 1000 / UNMERGED_MAX;
+    }
+    if (policy->compaction->score == NULL || part->n_files == 0) {
         return 0;
     }
     struct rf_run *runs = make_view(table, part, wall_ms, &n);

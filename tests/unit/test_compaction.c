@@ -11,6 +11,7 @@
 /* A strategy that merges everything from `least` files on, split at `split` bytes; its score is set, 0: the number of files. */
 static uint32_t least = 2, told_score;
 static uint64_t split;
+static bool     broken; /* names a file twice */
 
 static int32_t pick(const struct rf_host *host, const void *options, const struct rf_run *runs,
                     uint32_t run_size, uint32_t n_runs, uint32_t *ret_inputs,
@@ -23,6 +24,10 @@ static int32_t pick(const struct rf_host *host, const void *options, const struc
         }
     }
     ret_plan->n_inputs = ret_plan->n_inputs < least ? 0 : ret_plan->n_inputs;
+    if (broken) {
+        ret_inputs[0] = ret_inputs[1] = 0;
+        ret_plan->n_inputs = 2;
+    }
     ret_plan->output_level = 1;
     ret_plan->output_max_bytes = split;
     return RF_PLUGIN_OK;
@@ -309,6 +314,28 @@ static void delay_is_smooth(void **state)
     close_place(&place);
 }
 
+/* Goal: a table whose strategy gives a wrong plan is not merged any more; when its files pile up, writers
+ * are slowed down all the same (C6). */
+static void broken_strategy_slows_in_the_end(void **state)
+{
+    (void)state;
+    struct place place;
+    open_place(&place, 1, 0);
+    rf_log_setup((enum rf_log_level)(RF_LOG_ERROR + 1), NULL);
+    broken = true;
+    for (unsigned i = 0; i < 300; i++) {
+        (void)fill(&place, i, 1, 10);
+        flush(&place);
+        work(&place);
+        uint64_t delay_us = rf_store_delay_us(place.store);
+        assert_true(i < 256 ? delay_us == 0 : i < 270 || delay_us > 0);
+    }
+    assert_int_equal(300, rf_store_stats(place.store).files);
+    broken = false;
+    rf_log_setup(RF_LOG_INFO, NULL);
+    close_place(&place);
+}
+
 /* Goal: when flushes do not keep up, writers are slowed down long before they are refused. */
 static void memory_slows_before_it_refuses(void **state)
 {
@@ -393,6 +420,7 @@ int main(void)
         cmocka_unit_test(merges_are_split),
         cmocka_unit_test(space_is_reserved),
         cmocka_unit_test(delay_is_smooth),
+        cmocka_unit_test(broken_strategy_slows_in_the_end),
         cmocka_unit_test(memory_slows_before_it_refuses),
         cmocka_unit_test(output_is_pushed_out),
     };
