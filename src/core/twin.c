@@ -15,10 +15,10 @@
  * (D10) before it is repaired. */
 #include "core/control_private.h"
 
-#define YOUNG_US 1000000u        /* processes whose ages differ by less are equally old */
-#define WAIT_MIN_US 1000000u     /* for an answer, at least; else ANSWER_ROUNDS of gossip */
-#define ANSWER_ROUNDS 3u         /* as before a death */
-#define ASK_INTERVAL_US 100000u  /* between two questions */
+#define YOUNG_US 1000000u       /* processes whose ages differ by less are equally old */
+#define WAIT_MIN_US 1000000u    /* for an answer, at least; else ANSWER_ROUNDS of gossip */
+#define ANSWER_ROUNDS 3u        /* as before a death */
+#define ASK_INTERVAL_US 100000u /* between two questions */
 #define GENERATION_MAX (UINT64_C(1) << 32) /* 100 starts per second for a year: above it is a lie */
 
 /* The addresses that were asked live as long as the machine: links are named by them. */
@@ -66,7 +66,7 @@ void rf_twin_stored(struct rf_control *control, const struct rf_member *stored)
 bool rf_twin_told(struct rf_control *control, const struct rf_member *member)
 {
     const struct rf_member *self = &control->config.self;
-    bool elsewhere = strcmp(member->peer_addr, self->peer_addr) != 0;
+    bool                    elsewhere = strcmp(member->peer_addr, self->peer_addr) != 0;
     if (member->generation < self->generation ||
         (member->generation == self->generation && !elsewhere)) {
         return false;
