@@ -66,11 +66,40 @@ static struct rf_result build_view(struct rf_control_host *host, struct rf_view 
     uint64_t         seed = hash_seed(server, rf_control_cluster(host->control));
     struct rf_result result = rf_ring_build(members, n, seed, &ring);
     if (rf_ok(result)) {
-        result = rf_view_build(ring, host->tables, host->n_tables, rf_registry_host(), ret_view);
+        result = rf_view_build(ring, host->tables, host->n_tables, rf_registry_host(), host->view,
+                               ret_view);
     }
     rf_ring_drop(ring);
     rf_mem_free(members);
     return result;
+}
+
+static const char *placement_of(const struct rf_server *server, const char *table)
+{
+    uint32_t t = 0;
+    while (strcmp(server->tables[t].config.table, table) != 0) {
+        t++;
+    }
+    return server->tables[t].config.placement.plugin;
+}
+
+/* A plugin that answered wrongly is not asked again for that table. */
+static void disable_placements(struct rf_control_host *host, const struct rf_view *view)
+{
+    for (uint32_t t = 0; t < host->n_tables; t++) {
+        const struct rf_table *table = &view->tables[t];
+        if (!table->misplaced || host->tables[t].misplaced) {
+            continue;
+        }
+        host->tables[t].misplaced = true;
+        rf_log(
+            RF_LOG_ERROR, "plugin_disabled",
+            "table=%s plugin=%s text=\"the placement plugin failed, or chose a node that it was not "
+            "shown, or one twice; it is not asked again before the node restarts. %s\"",
+            table->name, placement_of(host->base.server, table->name),
+            table->replicas != NULL ? "The table keeps the replicas agreed on last"
+                                    : "The table has no replicas and is not served");
+    }
 }
 
 static void publish(struct rf_control_host *host)
@@ -81,6 +110,7 @@ static void publish(struct rf_control_host *host)
         rf_log(RF_LOG_ERROR, "ring_not_built", "text=\"out of memory; the old ring stays in use\"");
         return;
     }
+    disable_placements(host, view);
     atomic_store(&server->cluster, rf_control_cluster(host->control));
     atomic_store(&server->state_lost, false);
     atomic_store(&server->refused, false);
@@ -93,7 +123,8 @@ static void publish(struct rf_control_host *host)
             rf_view_drop(view);
         }
     }
-    rf_view_drop(view);
+    rf_view_drop(host->view);
+    host->view = view;
 }
 
 static const struct rf_member *member_of(const struct rf_control_host *host, uint64_t node)
@@ -533,6 +564,7 @@ void rf_control_host_fini(struct rf_control_host *host)
     uv_close((uv_handle_t *)&host->sigint, NULL);
     uv_close((uv_handle_t *)&host->sighup, NULL);
     uv_close((uv_handle_t *)&host->stop_timer, NULL);
+    rf_view_drop(host->view);
     rf_queue_consume(&host->queue, host->queue.n);
     rf_mem_free(host->queue.list);
     rf_thread_fini(&host->base);

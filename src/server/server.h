@@ -124,6 +124,9 @@ void rf_queue_consume(struct rf_event_queue *queue, uint32_t n);
 
 /* ---- Tables ------------------------------------------------------------------------------- */
 
+#define RF_MISPLACED                                                                               \
+    "its placement plugin answered wrongly and is disabled; the log of the node says more"
+
 struct rf_server_table {
     struct rf_table_config config;
     struct rf_table        view; /* as requests see it */

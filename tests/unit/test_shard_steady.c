@@ -229,7 +229,7 @@ static int set_up(void **state)
         members[i].name[0] = (char)('a' + i);
     }
     assert_rc_ok(rf_ring_build(members, N, 7, &ring));
-    assert_rc_ok(rf_view_build(ring, tables, 2, &host, &bench.view));
+    assert_rc_ok(rf_view_build(ring, tables, 2, &host, NULL, &bench.view));
     rf_ring_drop(ring);
     for (uint32_t i = 0; i < N; i++) {
         struct rf_shard_config config = {.node = node_id(i),
