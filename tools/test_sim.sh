@@ -8,6 +8,7 @@ cd "$(dirname "$(readlink -f "$0")")/.."
 [ -x build/dev/bin/ringfort-sim ] || ./dev build dev
 build/dev/bin/ringfort-sim --seed "${RF_SIM_SEED:-1}" --seeds "${RF_SIM_SEEDS:-240}" --seconds 25
 build/dev/bin/ringfort-sim --seed "${RF_SIM_SEED:-1}" --seeds 24 --seconds 20 --engine
+build/dev/bin/ringfort-sim --seed "${RF_SIM_SEED:-1}" --seeds 12 --seconds 20 --engine --scenario rot
 build/dev/bin/ringfort-sim --seed 200000 --seeds 3 --seconds 10 --twice --engine
 build/dev/bin/ringfort-sim --seed 100000 --seeds 16 --seconds 10 --twice
 ./dev build release

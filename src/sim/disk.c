@@ -673,7 +673,8 @@ bool rf_disk_flip(struct rf_disk *disk, const char *path, uint64_t offset, unsig
     return true;
 }
 
-bool rf_disk_flip_some(struct rf_disk *disk, const char *suffix)
+bool rf_disk_flip_some(struct rf_disk *disk, const char *suffix,
+                       bool (*wanted)(struct rf_slice bytes))
 {
     uint32_t    n = 0;
     const char *chosen = NULL;
@@ -683,7 +684,9 @@ bool rf_disk_flip_some(struct rf_disk *disk, const char *suffix)
         size_t             length = strlen(name->path);
         bool               fits =
             length >= strlen(suffix) && strcmp(name->path + length - strlen(suffix), suffix) == 0;
-        if (fits && name->inode->now.size != 0 && rf_rng_below(&disk->rng, ++n) == 0) {
+        fits = fits && name->inode->now.size != 0 &&
+               (wanted == NULL || wanted(rf_buf_slice(&name->inode->now)));
+        if (fits && rf_rng_below(&disk->rng, ++n) == 0) {
             chosen = name->path;
             size = name->inode->now.size;
         }

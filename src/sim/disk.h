@@ -48,7 +48,9 @@ uint64_t rf_disk_used(const struct rf_disk *disk);
 
 /* Flips one bit of a file, for good. False when there is no such file or byte. */
 bool rf_disk_flip(struct rf_disk *disk, const char *path, uint64_t offset, unsigned bit);
-/* Flips a bit somewhere in some file whose path ends with `suffix`. False when there is none. */
-bool rf_disk_flip_some(struct rf_disk *disk, const char *suffix);
+/* Flips a bit somewhere in some file whose path ends with `suffix`, and whose bytes are wanted (NULL:
+ * all). False when there is none. */
+bool rf_disk_flip_some(struct rf_disk *disk, const char *suffix,
+                       bool (*wanted)(struct rf_slice bytes));
 
 #endif

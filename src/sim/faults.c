@@ -137,6 +137,12 @@ void rf_sim_fault(struct rf_sim *sim)
     case RF_SIM_CHAOS:
         chaos(sim);
         break;
+    case RF_SIM_ROT:
+        for (uint32_t i = 0; i < 4 && sim->nodes[0].store != NULL; i++) {
+            rf_sim_store_rot(sim->nodes[0].store);
+        }
+        chaos(sim);
+        break;
     case RF_SIM_HINTS:
         hints(sim);
         break;

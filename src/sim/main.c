@@ -14,7 +14,7 @@
 
 static const char usage[] =
     "usage: ringfort-sim [--seed K] [--seeds N] [--nodes N] [--shards S] [--seconds T]\n"
-    "                    [--scenario chaos|calm|hints] [--gossip-only] [--loss PPM]\n"
+    "                    [--scenario chaos|calm|hints|rot] [--gossip-only] [--loss PPM]\n"
     "                    [--json FILE] [--plugins DIR] [--engine] [--twice]\n"
     "  --seeds N   run N seeds from --seed on; nodes and shards vary by seed unless given\n"
     "  --engine    the real storage engine on a simulated disk, with power cuts\n"
@@ -40,7 +40,7 @@ static void on_abort(int number)
 
 static void note_running(const struct rf_sim_options *options)
 {
-    static const char *const names[] = {"chaos", "calm", "hints"};
+    static const char *const names[] = {"chaos", "calm", "hints", "rot"};
     snprintf(running, sizeof(running),
              "\nfailed: --seed %" PRIu64 " --nodes %u --shards %u --seconds %u --scenario %s%s\n",
              options->seed, options->n_nodes, options->n_shards, options->seconds,
@@ -61,8 +61,8 @@ static bool parse_number(const char *text, uint64_t max, uint64_t *ret_value)
 
 static bool parse_scenario(struct arguments *arguments, const char *text)
 {
-    static const char *const names[] = {"chaos", "calm", "hints"};
-    for (int i = 0; i < 3; i++) {
+    static const char *const names[] = {"chaos", "calm", "hints", "rot"};
+    for (int i = 0; i < 4; i++) {
         if (strcmp(text, names[i]) == 0) {
             arguments->scenario = (enum rf_sim_scenario)i;
             arguments->scenario_given = true;
@@ -178,6 +178,8 @@ static void add_up(struct rf_sim_result *sum, const struct rf_sim_result *one)
     sum->hedges += one->hedges;
     sum->flushes += one->flushes;
     sum->cold_reads += one->cold_reads;
+    sum->damages += one->damages;
+    sum->healed_keys += one->healed_keys;
     sum->fetches += one->fetches;
     sum->hints_stored += one->hints_stored;
     sum->hints_replayed += one->hints_replayed;
@@ -210,16 +212,16 @@ static void print_sum(const struct arguments *arguments, const struct rf_sim_res
 {
     printf("seeds=%" PRIu64 " first=%" PRIu64 " violations=0 requests=%" PRIu64 " acked=%" PRIu64
            " failed=%" PRIu64 " unknown=%" PRIu64 " strong_reads=%" PRIu64 " crashes=%" PRIu64
-           " partitions=%" PRIu64 " flushes=%" PRIu64 " cold_reads=%" PRIu64 " hedges=%" PRIu64
-           " fetches=%" PRIu64 " restamps=%" PRIu64 " unsure=%" PRIu64 " reappeared=%" PRIu64
-           " read_repairs=%" PRIu64 " hints_stored=%" PRIu64 " hints_replayed=%" PRIu64
-           " hints_expired=%" PRIu64 " events=%" PRIu64 " messages=%" PRIu64 " digest=%016" PRIx64
-           " time=%.1fs\n",
+           " partitions=%" PRIu64 " flushes=%" PRIu64 " cold_reads=%" PRIu64 " damages=%" PRIu64
+           " healed_keys=%" PRIu64 " hedges=%" PRIu64 " fetches=%" PRIu64 " restamps=%" PRIu64
+           " unsure=%" PRIu64 " reappeared=%" PRIu64 " read_repairs=%" PRIu64
+           " hints_stored=%" PRIu64 " hints_replayed=%" PRIu64 " hints_expired=%" PRIu64
+           " events=%" PRIu64 " messages=%" PRIu64 " digest=%016" PRIx64 " time=%.1fs\n",
            seeds, arguments->seed, sum->requests, sum->acked, sum->failed, sum->unknown,
            sum->reads_checked, sum->crashes, sum->partitions, sum->flushes, sum->cold_reads,
-           sum->hedges, sum->fetches, sum->restamps, sum->unsure, sum->reappeared,
-           sum->read_repairs, sum->hints_stored, sum->hints_replayed, sum->hints_expired,
-           sum->events, sum->messages, sum->digest, seconds);
+           sum->damages, sum->healed_keys, sum->hedges, sum->fetches, sum->restamps, sum->unsure,
+           sum->reappeared, sum->read_repairs, sum->hints_stored, sum->hints_replayed,
+           sum->hints_expired, sum->events, sum->messages, sum->digest, seconds);
     FILE *file = arguments->json == NULL ? NULL : fopen(arguments->json, "w");
     if (file != NULL) {
         fprintf(file,

@@ -578,7 +578,8 @@ void rf_sim_node_fini(struct rf_sim *sim, struct rf_sim_node *node)
     }
     if (node->store != NULL) {
         sim->result.flushes += rf_sim_store_flushes(node->store);
-        sim->result.cold_reads += rf_sim_store_cold_reads(node->store);
+        rf_sim_store_sum(node->store, &sim->result.cold_reads, &sim->result.damages,
+                         &sim->result.healed_keys);
     }
     rf_sim_store_free(node->store);
 }

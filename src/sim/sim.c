@@ -332,7 +332,7 @@ static void end(struct rf_sim *sim)
     }
     check_membership(sim);
     check_idle(sim);
-    if (sim->options.scenario != RF_SIM_CHAOS) {
+    if (sim->options.scenario == RF_SIM_CALM || sim->options.scenario == RF_SIM_HINTS) {
         check_replicas(sim);
     }
     read_all(sim);

@@ -11,6 +11,7 @@ enum rf_sim_scenario {
     RF_SIM_CHAOS, /* everything at once */
     RF_SIM_CALM,  /* no fault: every request must succeed */
     RF_SIM_HINTS, /* one node at a time is down; hints alone must make it equal again */
+    RF_SIM_ROT,   /* chaos, and bits flip in table files of the first node (real engine) */
 };
 
 struct rf_sim_options {
@@ -29,7 +30,7 @@ struct rf_sim_result {
     uint64_t requests, acked, failed, unknown, reads_checked;
     uint64_t crashes, partitions;
     uint64_t hedges, fetches;
-    uint64_t flushes, cold_reads; /* of the real engine */
+    uint64_t flushes, cold_reads, damages, healed_keys; /* of the real engine */
     uint64_t restamps, unsure, reappeared, read_repairs, hints_stored, hints_replayed,
         hints_expired;
     bool violated;

@@ -5,6 +5,7 @@
 #include "base/assert.h"
 #include "base/hash.h"
 #include "base/mem.h"
+#include "format/sst.h"
 #include "sim/disk.h"
 #include "sim/model_store.h"
 #include "storage/engine.h"
@@ -27,7 +28,7 @@ struct rf_sim_store {
     struct rf_job             *jobs[SHARDS_MAX];
     struct rf_cold_read       *reads[SHARDS_MAX][READS_MAX];
     uint32_t                   n_reads[SHARDS_MAX];
-    uint64_t                   flushes, cold_reads;
+    uint64_t                   flushes, cold_reads, damages, healed_keys; /* of former lives */
 };
 
 /* ---- Life --------------------------------------------------------------------------------- */
@@ -75,6 +76,8 @@ static void close_engine(struct rf_sim_store *store)
         uint32_t         n = 0;
         store->flushes += rf_store_stats(one).flushes;
         store->cold_reads += rf_store_stats(one).cold_reads;
+        store->damages += rf_store_stats(one).damaged_blocks;
+        store->healed_keys += rf_store_stats(one).healed_keys;
         end_reads(store, s);
         if (store->jobs[s] != NULL) {
             (void)rf_store_job_end(one, store->jobs[s]).rc;
@@ -252,6 +255,21 @@ void rf_sim_store_work(struct rf_sim_store *store, uint32_t shard, uint64_t wall
 
 /* ---- Looking inside ----------------------------------------------------------------------- */
 
+static bool is_of_users(struct rf_slice bytes)
+{
+    struct rf_sst_info info;
+    return bytes.size >= RF_SST_FOOTER &&
+           rf_ok(rf_sst_footer_decode(bytes.data + bytes.size - RF_SST_FOOTER, &info)) &&
+           info.table >= RF_TABLE_FIRST_USER;
+}
+
+void rf_sim_store_rot(struct rf_sim_store *store)
+{
+    if (store->disk != NULL) {
+        (void)rf_disk_flip_some(store->disk, ".sst", is_of_users);
+    }
+}
+
 void rf_sim_store_set_full(struct rf_sim_store *store, bool full)
 {
     for (uint32_t s = 0; s < store->config.n_shards && !store->config.engine; s++) {
@@ -310,11 +328,16 @@ uint64_t rf_sim_store_flushes(const struct rf_sim_store *store)
     return flushes;
 }
 
-uint64_t rf_sim_store_cold_reads(const struct rf_sim_store *store)
+void rf_sim_store_sum(const struct rf_sim_store *store, uint64_t *cold_reads, uint64_t *damages,
+                      uint64_t *healed_keys)
 {
-    uint64_t reads = store->cold_reads;
+    *cold_reads += store->cold_reads;
+    *damages += store->damages;
+    *healed_keys += store->healed_keys;
     for (uint32_t s = 0; s < store->config.n_shards && store->engine != NULL; s++) {
-        reads += rf_store_stats(rf_engine_store(store->engine, s)).cold_reads;
+        struct rf_store_stats stats = rf_store_stats(rf_engine_store(store->engine, s));
+        *cold_reads += stats.cold_reads;
+        *damages += stats.damaged_blocks;
+        *healed_keys += stats.healed_keys;
     }
-    return reads;
 }

@@ -42,6 +42,8 @@ void rf_sim_store_read_end(struct rf_sim_store *store, uint32_t shard, struct rf
 /* Flush and compaction: one piece of work of a shard, if any is due. */
 void rf_sim_store_work(struct rf_sim_store *store, uint32_t shard, uint64_t wall_ms);
 
+/* Flips a bit in a table file of users, if there is one: the real engine only. */
+void rf_sim_store_rot(struct rf_sim_store *store);
 void rf_sim_store_set_full(struct rf_sim_store *store, bool full);
 /* The durable row of a key, for the checkers and the start of a node; false when there is none. The
  * caller drops its blob. */
@@ -50,6 +52,8 @@ bool     rf_sim_store_get(struct rf_sim_store *store, uint64_t table, struct rf_
 uint64_t rf_sim_store_digest(const struct rf_sim_store *store);
 /* Files flushed and merged so far, over all lives. */
 uint64_t rf_sim_store_flushes(const struct rf_sim_store *store);
-uint64_t rf_sim_store_cold_reads(const struct rf_sim_store *store); /* ditto */
+/* Ditto: adds up reads of the disk, damages found, keys healed. */
+void rf_sim_store_sum(const struct rf_sim_store *store, uint64_t *cold_reads, uint64_t *damages,
+                      uint64_t *healed_keys);
 
 #endif

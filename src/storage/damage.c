@@ -169,6 +169,23 @@ bool rf_damage_is_healed(struct rf_store *store, const struct rf_store_table *ta
            known >= damage;
 }
 
+uint64_t rf_damage_lost_hlc(struct rf_store *store, const struct rf_store_table *table,
+                            uint64_t token, struct rf_slice key, uint64_t hlc)
+{
+    const struct rf_part *part = &table->parts[rf_partition_of(store->engine, token)];
+    uint64_t              highest = 0;
+    uint64_t              newest = 0;
+    for (uint32_t i = 0; i < part->n_damages; i++) {
+        const struct rf_damage *one = &part->damages[i];
+        if (one->first_token <= token && one->last_token >= token && one->max_hlc >= hlc) {
+            highest = one->max_hlc > highest ? one->max_hlc : highest;
+            newest = one->id > newest ? one->id : newest;
+        }
+    }
+    bool concerned = newest != 0 && table->id >= RF_TABLE_FIRST_USER;
+    return concerned && !rf_damage_is_healed(store, table, token, key, newest) ? highest : 0;
+}
+
 bool rf_damage_heal(struct rf_store *store, const struct rf_store_table *table,
                     const struct rf_store_op *op, uint8_t ret_key[RF_ROW_KEY_MAX],
                     struct rf_row *ret_row)

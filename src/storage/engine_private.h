@@ -275,6 +275,10 @@ RF_CHECKED struct rf_result rf_damage_note_file(struct rf_engine *engine, struct
 /* The newest damage that may hide a version of the token above `hlc`; 0: none. */
 uint64_t rf_damage_hiding(const struct rf_store *store, const struct rf_store_table *table,
                           uint64_t token, uint64_t hlc);
+/* The highest version that damages of known files may hide from the key at or above `hlc`; 0: none, or the
+ * key was repaired. */
+uint64_t rf_damage_lost_hlc(struct rf_store *store, const struct rf_store_table *table,
+                            uint64_t token, struct rf_slice key, uint64_t hlc);
 /* May rows of the partition's token range be missing? */
 bool rf_damage_in_range(const struct rf_store *store, const struct rf_store_table *table,
                         uint32_t partition, uint64_t first_token, uint64_t last_token);

@@ -280,6 +280,17 @@ static struct rf_result finish_apply(struct rf_store *store, struct rf_store_tab
         }
         newer = order > 0;
     }
+    /* A newer version may be lost: the coordinator stamps above all that may be (D7). */
+    uint64_t lost =
+        op->mode != RF_APPLY_REFUSE_IF_NEWER
+            ? 0
+            : rf_damage_lost_hlc(store, table, op->token, op->row.key, op->row.version.hlc);
+    if (lost != 0 && newer) {
+        store->stats.newer++;
+        done->row.version = (struct rf_version){.hlc = lost, .writer = UINT64_MAX};
+        done->status = RF_STORE_NEWER;
+        return rf_result(RF_OK);
+    }
     /* When what we have wins, it is done once that is durable. */
     enum rf_store_status stored = newer ? store_row(store, table, op, &seq) : RF_STORE_STORED;
     if (stored == RF_STORE_STORED && op->heals != 0) {

@@ -282,6 +282,33 @@ static void healing(void **state)
     drop(&damage);
 }
 
+/* Goal: D7: a write that the server stamped below what may be lost is refused with a version that it
+ * must be above; stamped so, or to a repaired key, it is stored. */
+static void writes_below_the_lost_are_refused(void **state)
+{
+    (void)state;
+    struct damage damage;
+    char          name[16];
+    uint64_t      id = 0;
+    unsigned      key = 0;
+    (void)damage_block(&damage);
+    while (check(&damage, key, &id)) {
+        key++;
+    }
+    snprintf(name, sizeof(name), "key%u", key);
+    struct rf_row        row = row_of(name, 50, "stamped by a slow clock");
+    struct rf_store_done done;
+    assert_rc_ok(start_apply(store_of(&damage), TEST_TABLE, &row, RF_APPLY_REFUSE_IF_NEWER, &done));
+    assert_int_equal(RF_STORE_NEWER, done.status);
+    assert_int_equal(100 + N_KEYS - 1, done.row.version.hlc);
+    assert_false(check(&damage, key, &id));
+    row.version.hlc = done.row.version.hlc + 1;
+    assert_int_equal(RF_STORE_STORED,
+                     apply_row(store_of(&damage), TEST_TABLE, &row, RF_APPLY_REFUSE_IF_NEWER));
+    assert_value(store_of(&damage), name, "stamped by a slow clock");
+    drop(&damage);
+}
+
 /* Goal: merging neither drops nor spreads what is damaged: the damaged file stays as it is, the
  * others are merged, and the same keys are silent as before. */
 static void merging_leaves_it_alone(void **state)
@@ -331,6 +358,7 @@ int main(void)
         cmocka_unit_test(damage_is_remembered),
         cmocka_unit_test(file_is_remembered),
         cmocka_unit_test(healing),
+        cmocka_unit_test(writes_below_the_lost_are_refused),
         cmocka_unit_test(merging_leaves_it_alone),
         cmocka_unit_test(found_by_a_merge),
     };

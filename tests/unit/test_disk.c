@@ -118,8 +118,8 @@ static void limits_and_faults(void **state)
     assert_int_equal(20, rf_disk_used(disk));
     assert_true(rf_disk_flip(disk, "/d/f", 3, 1));
     assert_false(rf_disk_flip(disk, "/d/f", 30, 1));
-    assert_true(rf_disk_flip_some(disk, "f"));
-    assert_false(rf_disk_flip_some(disk, ".none"));
+    assert_true(rf_disk_flip_some(disk, "f", NULL));
+    assert_false(rf_disk_flip_some(disk, ".none", NULL));
     rf_disk_stop_after(disk, 1);
     assert_rc(RF_IO_ERROR, fs.ops->size(fs.context, file, &size));
     assert_true(rf_disk_stopped(disk));
