@@ -449,6 +449,7 @@ struct rf_result rf_control_new(const struct rf_control_config *config,
     control->config.state = rf_slice(NULL, 0);
     control->state_hlc = config->state_hlc;
     control->self = RF_NO_MEMBER;
+    control->detector_at = RF_NO_MEMBER;
     control->rng.state = config->rng_seed;
     control->own_pool = config->pool == NULL;
     control->pool = control->own_pool ? rf_member_pool_new() : config->pool;
@@ -531,6 +532,9 @@ static void on_message(struct rf_control *control, const struct rf_message *mess
 static void round_if_due(struct rf_control *control)
 {
     if (control->now.mono_us < control->next_round_us) {
+        if (control->detector_at != RF_NO_MEMBER) {
+            rf_detector_go_on(control);
+        }
         return;
     }
     if (control->cluster == 0) {
@@ -569,7 +573,7 @@ static void tell_alive(struct rf_control *control)
 static uint64_t next_wake_us(const struct rf_control *control)
 {
     uint64_t handoff_us = control->cluster != 0 ? control->handoff.due_us : UINT64_MAX;
-    if (control->n_untold != 0) {
+    if (control->n_untold != 0 || control->detector_at != RF_NO_MEMBER) {
         return control->now.mono_us;
     }
     return handoff_us < control->next_round_us ? handoff_us : control->next_round_us;

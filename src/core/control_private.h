@@ -83,9 +83,10 @@ struct rf_control {
     uint32_t                 n_recent;
     struct rf_seed_answer    seeds[RF_SEEDS_MAX];
     uint64_t                 next_round_us;
-    uint32_t                 n_untold;   /* entries that are marked so */
-    bool                     dirty;      /* member set changed: publish and store */
-    bool                     publishing; /* dirty when this step began handling it */
+    uint32_t                 detector_at; /* entry where its round goes on; RF_NO_MEMBER: done */
+    uint32_t                 n_untold;    /* entries that are marked so */
+    bool                     dirty;       /* member set changed: publish and store */
+    bool                     publishing;  /* dirty when this step began handling it */
     char                     refused[192];
     struct rf_handoff        handoff;
     struct rf_control_stats  stats;
@@ -145,6 +146,9 @@ void rf_handoff_fini(struct rf_control *control);
 
 /* --- detector.c */
 void rf_detector_round(struct rf_control *control);
+/* The round continues where the effects were full: with half of a large cluster silent it takes many
+ * steps, which follow each other at once. */
+void rf_detector_go_on(struct rf_control *control);
 void rf_detector_message(struct rf_control *control, const struct rf_message *message);
 
 #endif

@@ -122,7 +122,8 @@ struct rf_shard {
     uint32_t               free_service;
     struct rf_hedge       *hedges; /* heap by time */
     uint32_t               n_hedges;
-    struct rf_peer        *peers; /* by member index of `view` */
+    struct rf_peer        *peers;       /* by member index of `view` */
+    struct rf_peer        *spare_peers; /* for the next view */
     struct rf_shard_stats  stats;
     struct rf_effects     *out; /* of the step that runs */
 };
