@@ -441,7 +441,8 @@ void rf_send_hint(struct rf_shard *shard, struct rf_slot *slot, uint64_t holder,
     }
     struct rf_row hint = {0};
     uint64_t      expiry_ms = shard->now.wall_ms + shard->config.hint_window_ms;
-    if (!rf_ok(rf_hint_make(target, slot->table->id, &slot->op.row, expiry_ms, &hint))) {
+    if (!rf_peer_take_hint(shard, target, rf_row_size(&slot->op.row)) ||
+        !rf_ok(rf_hint_make(target, slot->table->id, &slot->op.row, expiry_ms, &hint))) {
         return;
     }
     struct rf_store_op *op = store_op(shard, slot, RF_STORE_APPLY);
@@ -636,6 +637,7 @@ static bool on_peer(struct rf_shard *shard, const struct rf_event *event)
     }
     if (event->kind == RF_EV_ALIVE) {
         peer->dead = !event->as.peer.up;
+        peer->hint_bytes = peer->dead ? peer->hint_bytes : 0;
         return true;
     }
     peer->broken = !event->as.peer.up;

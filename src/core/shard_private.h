@@ -94,7 +94,9 @@ struct rf_peer {
     bool     broken;  /* our link to it is down right now */
     uint32_t mean_us; /* of its answers to reads; 0: unknown */
     uint32_t p95_us;
-    uint32_t in_flight; /* reads */
+    uint32_t in_flight;      /* reads */
+    uint64_t hint_bytes;     /* taken for it by this shard … */
+    uint64_t hints_since_us; /* … since then */
 };
 
 /* When a running read is given another replica, or a refused write has waited enough. */
@@ -143,6 +145,8 @@ void            rf_peer_asked(struct rf_shard *shard, struct rf_replica *replica
 /* It answered, or (not good) it is no longer waited for. */
 void               rf_peer_answered(struct rf_shard *shard, struct rf_replica *replica, bool good);
 struct rf_replica *rf_peer_choose(struct rf_shard *shard, struct rf_slot *slot);
+/* May this shard keep a hint of so many bytes for the target? Counts it. */
+bool     rf_peer_take_hint(struct rf_shard *shard, uint64_t target, uint64_t bytes);
 uint64_t rf_peer_patience_us(const struct rf_shard *shard, const struct rf_replica *replica);
 /* A running request is looked at again after this time; false: the heap is full. */
 bool rf_hedge_plan(struct rf_shard *shard, const struct rf_slot *slot, uint64_t wait_us);

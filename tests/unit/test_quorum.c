@@ -322,6 +322,28 @@ static void waiting_hints_make_room(void **state)
     assert_int_equal(4, rf_shard_stats(bench->shard).in_flight);
 }
 
+/* Goal: hints for one target end at a limit, are counted beyond it, and begin again when the target
+ * has been back (S40). Method: a limit of two hints; every stand-in refuses, so all stay here. */
+static void hints_are_limited(void **state)
+{
+    struct bench *bench = *state;
+    uint64_t      target = 0;
+    bench->shard->config.hints_max_bytes = 2 * (RF_ROW_HEADER + 3);
+    for (uint32_t i = 0; i < 5; i++) {
+        miss_a_write(bench);
+        target = replica(bench, 2);
+        hint_ack(bench, RF_STORE_FAILED);
+    }
+    assert_int_equal(2, bench->n_local_hints);
+    assert_int_equal(3, rf_shard_stats(bench->shard).hints_dropped);
+    assert_int_equal(0, rf_shard_stats(bench->shard).in_flight);
+    link_event(bench, RF_EV_ALIVE, target, true);
+    miss_a_write(bench);
+    hint_ack(bench, RF_STORE_FAILED);
+    assert_int_equal(3, bench->n_local_hints);
+    assert_int_equal(3, rf_shard_stats(bench->shard).hints_dropped);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -334,6 +356,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(unanswered_hint_stays_here, set_up, tear_down),
         cmocka_unit_test_setup_teardown(lost_stand_in_leaves_the_hint_here, set_up, tear_down),
         cmocka_unit_test_setup_teardown(waiting_hints_make_room, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(hints_are_limited, set_up, tear_down),
     };
     return cmocka_run_group_tests_name("quorum", tests, NULL, NULL);
 }
