@@ -2,7 +2,7 @@
  * which loses what was not synced, tears writes, flips bits, fills up and fails.
  *
  * Results: RF_OK; RF_NOT_FOUND; RF_DISK_RESERVE (no space); RF_CONFLICT (locked by another process);
- * RF_LIMIT (too many open files); RF_IO_ERROR for everything else. Thread: any, but one file handle
+ * RF_LIMIT (no descriptor is left: nothing was tried); RF_IO_ERROR for everything else. Thread: any, but one file handle
  * is used by one thread at a time for writing. Blocks: yes. */
 #ifndef RF_BASE_FS_H
 #define RF_BASE_FS_H
@@ -33,6 +33,10 @@ struct rf_fs_ops {
     /* Reads exactly `size` bytes; RF_TRUNCATED when the file ends earlier. */
     struct rf_result (*pread)(void *context, struct rf_file file, void *to, size_t size,
                               uint64_t offset);
+    /* As pread, but never waits for the disk: RF_PENDING when some of the bytes are not in memory.
+     * NULL: the host cannot tell, pread is used. Blocks: no. */
+    struct rf_result (*pread_cached)(void *context, struct rf_file file, void *to, size_t size,
+                                     uint64_t offset);
     struct rf_result (*pwrite)(void *context, struct rf_file file, struct rf_slice bytes,
                                uint64_t offset);
     /* Makes the file's bytes durable (fdatasync). A failure is final: never retried. */

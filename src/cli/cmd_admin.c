@@ -2,6 +2,7 @@
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "cli/cli.h"
 
@@ -28,6 +29,26 @@ static int ask(struct rf_cli *cli, const char *target, json_t **ret_root)
     return code;
 }
 
+/* What an operator must know about the disk of the node that is asked, and do. */
+static void print_disk(json_t *disk)
+{
+    double      mib = 1024.0 * 1024.0;
+    const char *storage = text_of(disk, "storage");
+    const char *advice = "";
+    if (strcmp(storage, "read_only") == 0) {
+        advice = "READ-ONLY: the write-ahead log has failed; check the disk, then restart the node";
+    } else if (json_is_true(json_object_get(disk, "full"))) {
+        advice = "FULL: new values are refused until there is space; reads and deletes work";
+    } else if (json_is_true(json_object_get(disk, "low"))) {
+        advice = "LOW: make room or add space before new values are refused";
+    }
+    printf("disk: %.0f of %.0f MiB free, full below %.0f MiB%s%s\n\n",
+           (double)json_integer_value(json_object_get(disk, "free_bytes")) / mib,
+           (double)json_integer_value(json_object_get(disk, "total_bytes")) / mib,
+           (double)json_integer_value(json_object_get(disk, "needed_bytes")) / mib,
+           advice[0] == 0 ? "" : "  ! ", advice);
+}
+
 int rf_cmd_status(struct rf_cli *cli)
 {
     json_t *root = NULL;
@@ -39,11 +60,14 @@ int rf_cmd_status(struct rf_cli *cli)
     }
     printf("cluster %s (%s), seen by %s, which is %s\n\n", text_of(root, "cluster"),
            text_of(root, "cluster_id"), text_of(root, "node"), text_of(root, "state"));
-    printf("%-12s %-6s %-8s %-8s %-24s %s\n", "NODE", "ALIVE", "STATE", "RACK", "CLIENT", "PEER");
+    print_disk(json_object_get(root, "disk"));
+    printf("%-12s %-6s %-8s %-10s %-8s %-24s %s\n", "NODE", "ALIVE", "STATE", "STORAGE", "RACK",
+           "CLIENT", "PEER");
     json_array_foreach (json_object_get(root, "nodes"), i, item) {
-        printf("%-12s %-6s %-8s %-8s %-24s %s\n", text_of(item, "name"),
+        printf("%-12s %-6s %-8s %-10s %-8s %-24s %s\n", text_of(item, "name"),
                json_is_true(json_object_get(item, "alive")) ? "yes" : "no", text_of(item, "state"),
-               text_of(item, "rack"), text_of(item, "client"), text_of(item, "peer"));
+               text_of(item, "storage"), text_of(item, "rack"), text_of(item, "client"),
+               text_of(item, "peer"));
     }
     printf("\n%-16s %-3s %-3s %-3s %-16s %-18s %s\n", "TABLE", "N", "W", "R", "CONFLICT",
            "PLACEMENT", "COMPACTION");

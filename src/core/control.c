@@ -193,7 +193,7 @@ static struct rf_member own_member(const struct rf_control *control, const struc
 }
 
 static bool merge_new(struct rf_control *control, struct rf_node_entry *entry,
-                      const struct rf_member *member, uint64_t heartbeat)
+                      const struct rf_member *member, uint64_t pulse)
 {
     bool             own = member->node == control->config.self.node;
     struct rf_member taken = own ? own_member(control, member) : *member;
@@ -214,15 +214,14 @@ static bool merge_new(struct rf_control *control, struct rf_node_entry *entry,
         control->self = (uint32_t)(entry - control->entries);
     } else if (restarted) {
         entry->heartbeat = 0;
-        rf_control_beat(control, entry, heartbeat + 1);
+        rf_control_beat(control, entry, pulse + (1u << 2));
     }
     remember_recent(control, taken.node);
     control->dirty = true;
     return true;
 }
 
-bool rf_control_merge(struct rf_control *control, const struct rf_member *member,
-                      uint64_t heartbeat)
+bool rf_control_merge(struct rf_control *control, const struct rf_member *member, uint64_t pulse)
 {
     struct rf_node_entry *entry = rf_control_by_name(control, member->name);
     bool                  own = member->node == control->config.self.node;
@@ -234,19 +233,35 @@ bool rf_control_merge(struct rf_control *control, const struct rf_member *member
     }
     if (entry != NULL && !is_newer(member, rf_entry_member(entry))) {
         if (!own && member->generation == rf_entry_member(entry)->generation) {
-            rf_control_beat(control, entry, heartbeat);
+            rf_control_beat(control, entry, pulse);
         }
         return true;
     }
-    return merge_new(control, entry, member, heartbeat);
+    return merge_new(control, entry, member, pulse);
 }
 
-void rf_control_beat(struct rf_control *control, struct rf_node_entry *entry, uint64_t heartbeat)
+static void mark_untold(struct rf_control *control, struct rf_node_entry *entry, unsigned what)
 {
-    if (heartbeat <= entry->heartbeat ||
+    control->n_untold += entry->untold == 0;
+    entry->untold = (uint8_t)(entry->untold | what);
+}
+
+static void set_storage(struct rf_control *control, struct rf_node_entry *entry, uint8_t storage)
+{
+    if (storage != entry->storage) {
+        entry->storage = storage;
+        mark_untold(control, entry, RF_UNTOLD_STORAGE);
+    }
+}
+
+void rf_control_beat(struct rf_control *control, struct rf_node_entry *entry, uint64_t pulse)
+{
+    uint64_t heartbeat = pulse >> 2;
+    if ((pulse & 3) > RF_STORAGE_READ_ONLY || heartbeat <= entry->heartbeat ||
         rf_entry_member(entry)->node == control->config.self.node) {
         return;
     }
+    set_storage(control, entry, (uint8_t)(pulse & 3));
     entry->heartbeat = heartbeat;
     entry->changed_at_us = control->now.mono_us;
     entry->probe = RF_PROBE_NONE;
@@ -258,8 +273,7 @@ void rf_control_beat(struct rf_control *control, struct rf_node_entry *entry, ui
 void rf_control_set_alive(struct rf_control *control, struct rf_node_entry *entry, bool alive)
 {
     entry->alive = alive;
-    control->n_untold += !entry->untold;
-    entry->untold = true;
+    mark_untold(control, entry, RF_UNTOLD_ALIVE);
     if (alive) {
         rf_handoff_alive(control, entry);
     }
@@ -285,6 +299,12 @@ bool rf_control_alive(const struct rf_control *control, uint32_t index)
 {
     rf_assert(index < control->n);
     return control->entries[index].alive;
+}
+
+enum rf_storage_state rf_control_storage(const struct rf_control *control, uint32_t index)
+{
+    rf_assert(index < control->n);
+    return (enum rf_storage_state)control->entries[index].storage;
 }
 
 uint64_t rf_control_silence_us(const struct rf_control *control, uint32_t index)
@@ -529,6 +549,16 @@ static void on_message(struct rf_control *control, const struct rf_message *mess
     }
 }
 
+/* The host says what this node's storage takes. It goes out with the heartbeat, at once: until the
+ * others know, they send what is refused. */
+static void on_storage(struct rf_control *control, enum rf_storage_state storage)
+{
+    control->storage = (uint8_t)storage;
+    if (control->cluster != 0) {
+        control->next_round_us = control->now.mono_us;
+    }
+}
+
 static void round_if_due(struct rf_control *control)
 {
     if (control->now.mono_us < control->next_round_us) {
@@ -545,26 +575,34 @@ static void round_if_due(struct rf_control *control)
     control->next_round_us = control->now.mono_us + control->config.gossip_interval_us;
     if (control->self != RF_NO_MEMBER) {
         control->entries[control->self].heartbeat++;
+        set_storage(control, &control->entries[control->self], control->storage);
     }
     rf_gossip_round(control);
     rf_detector_round(control);
 }
 
 /* Tells the shards of every new verdict, as far as there is room. */
-static void tell_alive(struct rf_control *control)
+static void tell_shards(struct rf_control *control)
 {
     for (uint32_t i = 0; i < control->n && control->n_untold != 0; i++) {
         struct rf_node_entry *entry = &control->entries[i];
-        if (!entry->untold) {
+        if (entry->untold == 0) {
             continue;
         }
-        if (control->out->n == control->out->max) {
+        if (control->out->max - control->out->n < 2) {
             return; /* the next step goes on */
         }
-        struct rf_effect *effect = rf_effect_add(control->out, RF_FX_ALIVE);
-        effect->node = rf_entry_member(entry)->node;
-        effect->as.up = entry->alive;
-        entry->untold = false;
+        if ((entry->untold & RF_UNTOLD_ALIVE) != 0) {
+            struct rf_effect *effect = rf_effect_add(control->out, RF_FX_ALIVE);
+            effect->node = rf_entry_member(entry)->node;
+            effect->as.up = entry->alive;
+        }
+        if ((entry->untold & RF_UNTOLD_STORAGE) != 0) {
+            struct rf_effect *effect = rf_effect_add(control->out, RF_FX_STORAGE);
+            effect->node = rf_entry_member(entry)->node;
+            effect->as.storage = (enum rf_storage_state)entry->storage;
+        }
+        entry->untold = 0;
         control->n_untold--;
     }
     rf_assert(control->n_untold == 0);
@@ -595,6 +633,8 @@ struct rf_result rf_control_step(struct rf_control *control, const struct rf_eve
             on_message(control, &events[i].as.message);
         } else if (events[i].kind == RF_EV_STORED) {
             rf_handoff_stored(control, &events[i].as.stored);
+        } else if (events[i].kind == RF_EV_STORAGE) {
+            on_storage(control, events[i].as.peer.storage);
         }
         ret_effects->consumed++;
     }
@@ -605,7 +645,7 @@ struct rf_result rf_control_step(struct rf_control *control, const struct rf_eve
     if (control->cluster != 0 && ret_effects->n < ret_effects->max) {
         rf_handoff_run(control);
     }
-    tell_alive(control);
+    tell_shards(control);
     ret_effects->wake_at_us = next_wake_us(control);
     control->out = NULL;
     return rf_result(ret_effects->consumed < n_events ? RF_MORE : RF_OK);
@@ -648,7 +688,7 @@ void rf_control_check(const struct rf_control *control)
     uint32_t n_untold = 0;
     for (uint32_t i = 0; i < control->n; i++) {
         const struct rf_node_entry *entry = &control->entries[i];
-        n_untold += entry->untold;
+        n_untold += entry->untold != 0;
         rf_assert(i == 0 ||
                   strcmp(rf_entry_member(entry - 1)->name, rf_entry_member(entry)->name) < 0);
         hash += entry->shared->hash;

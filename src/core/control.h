@@ -58,6 +58,8 @@ uint64_t rf_control_cluster(const struct rf_control *control);
 uint32_t                rf_control_n_members(const struct rf_control *control);
 const struct rf_member *rf_control_member(const struct rf_control *control, uint32_t index);
 bool                    rf_control_alive(const struct rf_control *control, uint32_t index);
+/* What the member's storage takes, as of the last heartbeat that came here. */
+enum rf_storage_state rf_control_storage(const struct rf_control *control, uint32_t index);
 /* How long the member's heartbeat has stood still, in microseconds at the last step. */
 uint64_t rf_control_silence_us(const struct rf_control *control, uint32_t index);
 

@@ -25,9 +25,13 @@ struct rf_node_entry {
     uint64_t hint_retry_us;   /* its hints wait until then */
     uint64_t hint_backoff_us; /* of the last failure; 0: none */
     uint8_t  probe;           /* enum rf_probe_state */
+    uint8_t  storage;         /* enum rf_storage_state, as of its heartbeat */
     bool     alive;
-    bool     untold; /* the shards do not know yet what `alive` says */
+    uint8_t  untold; /* RF_UNTOLD_*: the shards do not know yet what `alive` or `storage` says */
 };
+
+#define RF_UNTOLD_ALIVE 1u
+#define RF_UNTOLD_STORAGE 2u
 
 #define RF_HANDOFF_WINDOW 16u /* hints under way at a time */
 
@@ -84,6 +88,7 @@ struct rf_control {
     struct rf_seed_answer    seeds[RF_SEEDS_MAX];
     uint64_t                 next_round_us;
     uint32_t                 detector_at; /* entry where its round goes on; RF_NO_MEMBER: done */
+    uint8_t                  storage;     /* enum rf_storage_state of this node */
     uint32_t                 n_untold;    /* entries that are marked so */
     bool                     dirty;       /* member set changed: publish and store */
     bool                     publishing;  /* dirty when this step began handling it */
@@ -106,10 +111,14 @@ static inline const struct rf_member *rf_entry_member(const struct rf_node_entry
 }
 /* Takes in an entry if it is new or newer. Keeps the table sorted; entries may move. False when a
  * member of that name but another id is known (the caller decides), or without memory. */
-bool rf_control_merge(struct rf_control *control, const struct rf_member *member,
-                      uint64_t heartbeat);
-/* A heartbeat of a known node: marks it alive when it moved. */
-void rf_control_beat(struct rf_control *control, struct rf_node_entry *entry, uint64_t heartbeat);
+bool rf_control_merge(struct rf_control *control, const struct rf_member *member, uint64_t pulse);
+/* A heartbeat of a known node: marks it alive when it moved. A pulse is the heartbeat x 4 and the
+ * state of the node's storage at that time: whoever has the newer heartbeat knows the newer state. */
+void rf_control_beat(struct rf_control *control, struct rf_node_entry *entry, uint64_t pulse);
+static inline uint64_t rf_entry_pulse(const struct rf_node_entry *entry)
+{
+    return entry->heartbeat << 2 | entry->storage;
+}
 /* The verdict on a member. The shards hear of it at the end of the step, or of a later one when the
  * effects are full: one message can bring back all members at once. */
 void rf_control_set_alive(struct rf_control *control, struct rf_node_entry *entry, bool alive);

@@ -90,11 +90,11 @@ static void on_probe_ack(struct rf_control *control, const struct rf_message *me
 {
     struct rf_reader reader = rf_reader(message->body);
     uint64_t         generation = rf_get_varint(&reader);
-    uint64_t         heartbeat = rf_get_varint(&reader);
+    uint64_t         pulse = rf_get_varint(&reader);
     if (reader.bad || generation != rf_entry_member(target)->generation) {
         return;
     }
-    rf_control_beat(control, target, heartbeat);
+    rf_control_beat(control, target, pulse);
     if (message->from == message->target && !is_self(control, target)) {
         target->changed_at_us = control->now.mono_us; /* it answers: it lives */
         target->probe = RF_PROBE_NONE;
@@ -118,7 +118,7 @@ void rf_detector_message(struct rf_control *control, const struct rf_message *me
     struct rf_buf *body = rf_control_body(control);
     if (body != NULL) {
         rf_put_varint(body, rf_entry_member(target)->generation);
-        rf_put_varint(body, target->heartbeat);
+        rf_put_varint(body, rf_entry_pulse(target));
         rf_control_answer(control, message, RF_MSG_PROBE_ACK, body)->target = message->target;
     }
 }

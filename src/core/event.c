@@ -27,6 +27,7 @@ void rf_event_drop(const struct rf_event *event)
         break;
     case RF_EV_TICK:
     case RF_EV_ALIVE:
+    case RF_EV_STORAGE:
     case RF_EV_LINK:
     default:
         break;

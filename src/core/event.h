@@ -34,6 +34,7 @@ enum rf_event_kind {
     RF_EV_STORED,  /* a store operation finished */
     RF_EV_VIEW,    /* shard: a new view; lends a reference */
     RF_EV_ALIVE,   /* shard: control's verdict on a node */
+    RF_EV_STORAGE, /* shard: what a node's storage takes; control: of this node, from its host */
     RF_EV_LINK,    /* the link that this node dialed to a peer came up or broke */
 };
 
@@ -46,9 +47,10 @@ struct rf_event {
         struct rf_store_done stored;
         struct rf_view      *view;
         struct {
-            uint64_t node;
-            bool     up;
-        } peer; /* ALIVE, LINK */
+            uint64_t              node;
+            bool                  up;      /* ALIVE, LINK */
+            enum rf_storage_state storage; /* STORAGE */
+        } peer;
     } as;
 };
 
@@ -73,17 +75,19 @@ enum rf_effect_kind {
     RF_FX_REPLY,   /* shard */
     RF_FX_PUBLISH, /* control: the member set changed; build and hand out a view */
     RF_FX_ALIVE,   /* control: tell the shards */
+    RF_FX_STORAGE, /* control: tell the shards what a node's storage takes */
     RF_FX_REFUSED, /* control: the cluster refuses this node; text says why */
 };
 
 struct rf_effect {
     enum rf_effect_kind kind;
-    uint64_t            node; /* SEND: receiver; ALIVE: whom it is about */
+    uint64_t            node; /* SEND: receiver; ALIVE, STORAGE: whom it is about */
     union {
-        struct rf_message  message;
-        struct rf_store_op store;
-        struct rf_reply    reply;
-        bool               up; /* ALIVE */
+        struct rf_message     message;
+        struct rf_store_op    store;
+        struct rf_reply       reply;
+        bool                  up;      /* ALIVE */
+        enum rf_storage_state storage; /* STORAGE */
     } as;
     const char *text; /* SEND_ADDR: address; REFUSED: reason. Lives until the machine is freed */
 };

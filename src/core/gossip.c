@@ -1,8 +1,8 @@
 /* Gossip: every interval one exchange with a random member.
  *
  * SYN and ACK carry the hash of the member set, the few entries that changed last, and the
- * heartbeats of all members in name order, as what each lacks to the highest (mostly one byte each,
- * 1.3 KB at 1,200 nodes). Heartbeats count only when both sides hold the same set: the receiver
+ * heartbeats of all members in name order, as what each lacks to the highest, with the state of its
+ * storage in the two low bits (mostly one byte each, 1.3 KB at 1,200 nodes). Heartbeats count only when both sides hold the same set: the receiver
  * compares after it has taken in the recent entries. The asker that still differs after the ACK
  * answers with a digest of its set (name hash, generation, version), and the other side sends what
  * is newer and asks for what is missing (DELTA).
@@ -20,7 +20,7 @@
 static void put_entry(struct rf_buf *body, const struct rf_node_entry *entry)
 {
     rf_member_encode(body, rf_entry_member(entry));
-    rf_put_varint(body, entry->heartbeat);
+    rf_put_varint(body, rf_entry_pulse(entry));
 }
 
 void rf_gossip_put_all(struct rf_control *control, struct rf_buf *body)
@@ -38,11 +38,11 @@ bool rf_gossip_take_entries(struct rf_control *control, struct rf_reader *reader
         if (!rf_ok(rf_member_decode(reader, &member))) {
             return false;
         }
-        uint64_t heartbeat = rf_get_varint(reader);
+        uint64_t pulse = rf_get_varint(reader);
         if (reader->bad) {
             return false;
         }
-        (void)rf_control_merge(control, &member, heartbeat);
+        (void)rf_control_merge(control, &member, pulse);
     }
     return true;
 }
@@ -88,7 +88,7 @@ static void put_heartbeats(struct rf_control *control, struct rf_buf *body)
         return;
     }
     for (uint32_t i = 0; i < control->n; i++) {
-        uint64_t lag = highest - control->entries[i].heartbeat;
+        uint64_t lag = (highest - control->entries[i].heartbeat) << 2 | control->entries[i].storage;
         while (lag >= 0x80) {
             *at++ = (uint8_t)(lag | 0x80);
             lag >>= 7;
@@ -109,12 +109,14 @@ static void take_heartbeats(struct rf_control *control, struct rf_reader *reader
         } else {
             lag = rf_get_varint(reader);
         }
+        uint64_t storage = lag & 3;
+        lag >>= 2;
         if (reader->bad || lag > highest) {
             return;
         }
         struct rf_node_entry *entry = &control->entries[i];
         if (highest - lag > entry->heartbeat) {
-            rf_control_beat(control, entry, highest - lag);
+            rf_control_beat(control, entry, (highest - lag) << 2 | storage);
         }
     }
 }

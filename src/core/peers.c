@@ -24,6 +24,13 @@ bool rf_peer_broken(const struct rf_shard *shard, uint64_t node)
     return peer == NULL || peer->broken;
 }
 
+/* The reserve of a full disk is there for deletes; where the log has failed nothing is written. */
+bool rf_peer_takes(const struct rf_peer *peer, enum rf_client_kind kind)
+{
+    return kind == RF_CLIENT_GET || peer->storage == RF_STORAGE_OK ||
+           (kind == RF_CLIENT_DELETE && peer->storage == RF_STORAGE_FULL);
+}
+
 void rf_peer_asked(struct rf_shard *shard, struct rf_replica *replica)
 {
     struct rf_peer *peer = rf_peer_of(shard, replica->node);

@@ -133,6 +133,11 @@ bool rf_shard_alive(const struct rf_shard *shard, uint16_t member)
     return !shard->peers[member].dead;
 }
 
+enum rf_storage_state rf_shard_storage(const struct rf_shard *shard, uint16_t member)
+{
+    return (enum rf_storage_state)shard->peers[member].storage;
+}
+
 struct rf_shard_stats rf_shard_stats(const struct rf_shard *shard)
 {
     return shard->stats;
@@ -303,20 +308,36 @@ struct rf_replica *rf_slot_replica(struct rf_slot *slot, uint64_t node)
     return NULL;
 }
 
-static bool fill_replicas(struct rf_shard *shard, struct rf_slot *slot)
+/* RF_OK, or why the request would be in vain: too few replicas live, or can acknowledge it. Then
+ * slot->acks says how many do. All live ones are asked all the same: what is known of their disks may
+ * be a moment old. */
+static enum rf_rc fill_replicas(struct rf_shard *shard, struct rf_slot *slot)
 {
     const uint16_t *members = rf_view_replicas(slot->view, slot->table, slot->token);
-    uint32_t        live = 0;
+    uint8_t         live = 0;
+    uint8_t         taking = 0;
+    uint8_t         full = 0;
     slot->n = slot->table->n_placed;
     for (uint32_t r = 0; r < slot->n; r++) {
-        bool dead = shard->peers[members[r]].dead;
+        const struct rf_peer *peer = &shard->peers[members[r]];
+        bool                  dead = peer->dead;
+        bool                  takes = rf_peer_takes(peer, slot->op.kind);
         slot->replicas[r] = (struct rf_replica){
             .node = slot->view->ring->members[members[r]].node,
             .state = dead ? RF_REPLICA_DOWN : RF_REPLICA_UNASKED,
         };
-        live += !dead;
+        live = (uint8_t)(live + !dead);
+        taking = (uint8_t)(taking + (!dead && takes));
+        full = (uint8_t)(full + (!dead && !takes && peer->storage == RF_STORAGE_FULL));
     }
-    return live >= slot->needed;
+    if (taking >= slot->needed) {
+        return RF_OK;
+    }
+    bool for_space = taking + full >= slot->needed;
+    slot->acks = live < slot->needed ? live : taking;
+    shard->stats.full_refusals += for_space;
+    shard->stats.quorum_failures += !for_space;
+    return for_space ? RF_DISK_RESERVE : RF_QUORUM_UNAVAILABLE;
 }
 
 void rf_shard_set_clock_off(struct rf_shard *shard, bool off)
@@ -363,12 +384,9 @@ static void start_request(struct rf_shard *shard, const struct rf_client_op *op)
     slot->token = rf_ring_token(shard->view->ring->seed, op->row.key);
     uint8_t quorum = read ? (op->strong ? table->read_quorum : 1) : table->write_quorum;
     slot->needed = op->quorum != 0 ? op->quorum : quorum;
-    if (!fill_replicas(shard, slot)) {
-        shard->stats.quorum_failures++;
-        for (uint32_t r = 0; r < slot->n; r++) {
-            slot->acks = (uint8_t)(slot->acks + (slot->replicas[r].state != RF_REPLICA_DOWN));
-        }
-        rf_slot_reply(shard, slot, RF_QUORUM_UNAVAILABLE, NULL);
+    enum rf_rc in_vain = fill_replicas(shard, slot);
+    if (in_vain != RF_OK) {
+        rf_slot_reply(shard, slot, in_vain, NULL);
         rf_slot_release(shard, slot);
         return;
     }
@@ -422,10 +440,12 @@ void rf_ask_write(struct rf_shard *shard, struct rf_slot *slot, struct rf_replic
         struct rf_store_op *op = store_op(shard, slot, RF_STORE_APPLY);
         op->mode = mode;
         op->row = *row;
+        op->heals = mode == RF_APPLY_REPAIR ? replica->damage : 0;
         return;
     }
     struct rf_message *message = send_message(shard, slot, replica->node, RF_MSG_WRITE);
     message->mode = (uint8_t)mode;
+    message->target = mode == RF_APPLY_REPAIR ? replica->damage : 0;
     message->row = *row;
 }
 
@@ -576,6 +596,7 @@ static void on_message(struct rf_shard *shard, const struct rf_message *message)
             .row = message->row,
             .digest = !write && message->mode == RF_READ_DIGEST,
             .value_hash = message->token,
+            .damage = message->status == RF_STORE_CANNOT_SAY ? message->token : 0,
         };
         route_answer(shard, message->request_id, message->from, write, &answer);
     } else {
@@ -622,17 +643,22 @@ static bool on_stored(struct rf_shard *shard, const struct rf_store_done *done)
     if ((done->tag & ID_SERVICE) != 0) {
         rf_replica_stored(shard, done);
     } else {
-        struct rf_answer answer = {.status = done->status, .row = done->row};
+        struct rf_answer answer = {
+            .status = done->status, .damage = done->damage, .row = done->row};
         route_answer(shard, done->tag, shard->config.node, done->kind == RF_STORE_APPLY, &answer);
     }
     return true;
 }
 
-/* A peer died, came back, or its link broke. */
+/* A peer died, came back, has or lacks disk space, or its link broke. */
 static bool on_peer(struct rf_shard *shard, const struct rf_event *event)
 {
     struct rf_peer *peer = rf_peer_of(shard, event->as.peer.node);
     if (peer == NULL) {
+        return true;
+    }
+    if (event->kind == RF_EV_STORAGE) {
+        peer->storage = (uint8_t)event->as.peer.storage;
         return true;
     }
     if (event->kind == RF_EV_ALIVE) {
@@ -663,6 +689,7 @@ static bool handle(struct rf_shard *shard, const struct rf_event *event)
         take_view(shard, event->as.view);
         break;
     case RF_EV_ALIVE:
+    case RF_EV_STORAGE:
     case RF_EV_LINK:
         return on_peer(shard, event);
     default:

@@ -54,12 +54,15 @@ void rf_shard_check(const struct rf_shard *shard);
  * believes a member of it to be alive. */
 const struct rf_view *rf_shard_view(const struct rf_shard *shard);
 bool                  rf_shard_alive(const struct rf_shard *shard, uint16_t member);
+/* What the member's storage takes, as gossip says. */
+enum rf_storage_state rf_shard_storage(const struct rf_shard *shard, uint16_t member);
 
 /* Counters for metrics; they only grow. */
 struct rf_shard_stats {
     uint64_t writes, reads, deletes; /* coordinated, by client kind */
     uint64_t replica_writes, replica_reads;
     uint64_t quorum_failures, timeouts;
+    uint64_t full_refusals;   /* writes refused before sending: too few replicas have disk space */
     uint64_t restamps;        /* a replica knew a newer version (D7) */
     uint64_t restamps_unsure; /* of them: a strong read may have shown the first stamp */
     uint64_t read_repairs;    /* stale replicas written to */

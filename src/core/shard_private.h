@@ -41,6 +41,7 @@ struct rf_replica {
     bool          refused;    /* it is alive and said no: no hint for it */
     bool          digest;     /* reads: row is without its value, … */
     uint64_t      value_hash; /* … which has this hash */
+    uint64_t      damage;     /* reads: it cannot say because of this, see struct rf_store_op */
     uint64_t      holder;     /* HINTING: the stand-in */
     uint64_t      asked_us;   /* reads: when, 0: not waited for */
     struct rf_row row;        /* reads: its answer, holds a blob reference */
@@ -51,6 +52,7 @@ struct rf_answer {
     enum rf_store_status status;
     bool                 digest; /* row is without its value */
     uint64_t             value_hash;
+    uint64_t             damage; /* CANNOT_SAY */
     struct rf_row        row;
 };
 
@@ -92,6 +94,7 @@ struct rf_service {
 struct rf_peer {
     bool     dead;    /* control's verdict */
     bool     broken;  /* our link to it is down right now */
+    uint8_t  storage; /* enum rf_storage_state, as gossip says; of this node, too */
     uint32_t mean_us; /* of its answers to reads; 0: unknown */
     uint32_t p95_us;
     uint32_t in_flight;      /* reads */
@@ -153,6 +156,8 @@ bool rf_hedge_plan(struct rf_shard *shard, const struct rf_slot *slot, uint64_t 
 bool rf_hedge_due(struct rf_shard *shard, uint64_t *ret_id);
 bool rf_peer_dead(const struct rf_shard *shard, uint64_t node);
 bool rf_peer_broken(const struct rf_shard *shard, uint64_t node);
+/* Can the node, as far as is known, acknowledge such a request? */
+bool rf_peer_takes(const struct rf_peer *peer, enum rf_client_kind kind);
 /* Asks a replica: a store operation when it is this node, else a message with the same meaning. */
 void rf_ask_write(struct rf_shard *shard, struct rf_slot *slot, struct rf_replica *replica,
                   const struct rf_row *row, enum rf_apply_mode mode);

@@ -211,7 +211,8 @@ static uint64_t stand_in(struct rf_shard *shard, struct rf_slot *slot, uint32_t 
     for (uint32_t i = 0; i < n; i++) {
         uint64_t node = ring->members[walked[i]].node;
         bool     usable = node == shard->config.node ||
-                      (!rf_peer_dead(shard, node) && !rf_peer_broken(shard, node));
+                      (!rf_peer_dead(shard, node) && !rf_peer_broken(shard, node) &&
+                       rf_peer_takes(rf_peer_of(shard, node), RF_CLIENT_PUT));
         if (rf_slot_replica(slot, node) == NULL && usable && skip-- == 0) {
             return node;
         }

@@ -8,8 +8,9 @@
 #include "format/row.h"
 
 /* Tables of the node itself, invisible to clients and never replicated. */
-#define RF_TABLE_META 1u  /* clock ceilings, cluster id, members: key = name */
-#define RF_TABLE_HINTS 2u /* key = target node, table, writer, key; value = the encoded row */
+#define RF_TABLE_META 1u   /* clock ceilings, cluster id, members: key = name */
+#define RF_TABLE_HINTS 2u  /* key = target node, table, writer, key; value = the encoded row */
+#define RF_TABLE_HEALED 3u /* keys of damaged intervals that were repaired: key = table, key */
 #define RF_TABLE_FIRST_USER 16u
 
 enum rf_store_kind {
@@ -42,20 +43,36 @@ struct rf_store_op {
     uint64_t           token; /* of row.key; SCAN: first token */
     struct rf_row      row;   /* APPLY: what to store (one blob reference); READ: key only (ditto);
                                  SCAN: key = go on after this key at `token`, may be empty */
-    uint64_t           token_last; /* SCAN: inclusive */
-    uint32_t           partition;  /* SCAN */
-    uint32_t           max_bytes;  /* SCAN: stop after this many encoded bytes, at least one row */
+    uint64_t heals;      /* APPLY: not 0: the row is what a quorum of the others has, an answer to
+                                 CANNOT_SAY with this `damage`: from now on the replica can say */
+    uint64_t token_last; /* SCAN: inclusive */
+    uint32_t partition;  /* SCAN */
+    uint32_t max_bytes;  /* SCAN: stop after this many encoded bytes, at least one row */
 };
 
 struct rf_store_done {
     enum rf_store_kind   kind;
     enum rf_store_status status;
     uint64_t             tag;
-    struct rf_row        row;   /* READ found: the row. SCAN found: value = encoded rows, one after
+    struct rf_row        row; /* READ found: the row. SCAN found: value = encoded rows, one after
                                   another (rf_row_decode), deletes and expired ones too */
-    bool                 more;  /* SCAN: the range goes on after the last row */
-    uint64_t             token; /* SCAN found: of the last row; with its key, where to go on */
+    uint64_t damage; /* READ, CANNOT_SAY: what `heals` needs to know; 0: cannot be healed */
+    bool     more;   /* SCAN: the range goes on after the last row */
+    uint64_t token;  /* SCAN found: of the last row; with its key, where to go on */
 };
+
+/* What a node's storage takes, as it tells the other nodes. */
+enum rf_storage_state {
+    RF_STORAGE_OK,
+    RF_STORAGE_FULL,      /* the disk's reserve is reached: no new values; deletes and reads work */
+    RF_STORAGE_READ_ONLY, /* a log has failed: nothing is acknowledged; reads work */
+};
+
+/* The word for it in logs, status and health. */
+static inline const char *rf_storage_state_name(enum rf_storage_state state)
+{
+    return state == RF_STORAGE_OK ? "ok" : state == RF_STORAGE_FULL ? "full" : "read_only";
+}
 
 /* A store is driven by its owner thread. Everything that blocks happens elsewhere (the log thread,
  * background jobs) and shows as completions. */

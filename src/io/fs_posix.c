@@ -1,3 +1,4 @@
+#define _GNU_SOURCE /* preadv2 */
 #include "io/fs_posix.h"
 
 #include <dirent.h>
@@ -8,6 +9,7 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "base/assert.h"
@@ -78,6 +80,24 @@ static struct rf_result fs_pread(void *context, struct rf_file file, void *to, s
     return rf_result(RF_OK);
 }
 
+static struct rf_result fs_pread_cached(void *context, struct rf_file file, void *to, size_t size,
+                                        uint64_t offset)
+{
+    struct iovec part = {.iov_base = to, .iov_len = size};
+    ssize_t      got = preadv2((int)file.handle, &part, 1, (off_t)offset, RWF_NOWAIT);
+    if (got == (ssize_t)size) {
+        return rf_result(RF_OK);
+    }
+    /* File systems that do not know the flag (tmpfs, overlays) are read as if all were in memory. */
+    if (got < 0 && (errno == EOPNOTSUPP || errno == ENOSYS || errno == EINVAL)) {
+        return fs_pread(context, file, to, size, offset);
+    }
+    if (got < 0 && errno != EAGAIN && errno != EINTR) {
+        return result_of_errno(errno);
+    }
+    return rf_result(RF_PENDING); /* nothing, or only the first pages: also at the file's end */
+}
+
 static struct rf_result fs_pwrite(void *context, struct rf_file file, struct rf_slice bytes,
                                   uint64_t offset)
 {
@@ -89,6 +109,9 @@ static struct rf_result fs_pwrite(void *context, struct rf_file file, struct rf_
         }
         if (put < 0) {
             return result_of_errno(errno);
+        }
+        if (put == 0) {
+            return rf_result(RF_IO_ERROR); /* no file system does that; it must not be a loop */
         }
         bytes.data += put;
         bytes.size -= (size_t)put;
@@ -203,6 +226,7 @@ struct rf_fs rf_fs_posix(void)
         .open = fs_open,
         .close = fs_close,
         .pread = fs_pread,
+        .pread_cached = fs_pread_cached,
         .pwrite = fs_pwrite,
         .sync = fs_sync,
         .size = fs_size,

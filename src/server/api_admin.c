@@ -21,23 +21,93 @@ static bool only_get(struct rf_exchange *exchange)
     return false;
 }
 
+/* ---- JSON --------------------------------------------------------------------------------- */
+
+/* A comma, unless this is the first in its object or list. */
+static void put_comma(struct rf_buf *body)
+{
+    uint8_t last = body->size == 0 ? '{' : body->data[body->size - 1];
+    if (last != '{' && last != '[') {
+        rf_buf_append_str(body, ",");
+    }
+}
+
+static void put_name(struct rf_buf *body, const char *name)
+{
+    put_comma(body);
+    rf_json_string(body, rf_slice_str(name));
+    rf_buf_append_str(body, ":");
+}
+
+static void put_text(struct rf_buf *body, const char *name, const char *text)
+{
+    put_name(body, name);
+    rf_json_string(body, rf_slice_str(text));
+}
+
+static void put_number(struct rf_buf *body, const char *name, uint64_t value)
+{
+    put_name(body, name);
+    rf_buf_append_u64(body, value);
+}
+
+static void put_bool(struct rf_buf *body, const char *name, bool value)
+{
+    put_name(body, name);
+    rf_buf_append_str(body, value ? "true" : "false");
+}
+
+static void put_hex(struct rf_buf *body, const char *name, uint64_t value)
+{
+    char text[24];
+    snprintf(text, sizeof(text), "%016llx", (unsigned long long)value);
+    put_text(body, name, text);
+}
+
+/* "{" or "[" as the value of a name, or (NULL) as an item of a list. */
+static void put_open(struct rf_buf *body, const char *name, const char *bracket)
+{
+    if (name == NULL) {
+        put_comma(body);
+    } else {
+        put_name(body, name);
+    }
+    rf_buf_append_str(body, bracket);
+}
+
 /* ---- Health ------------------------------------------------------------------------------- */
 
-/* Why the node should get no requests; NULL when it is ready. */
-static const char *not_ready(struct rf_worker *worker)
+/* Why the node should get no requests: a word for programs and what to do for people; NULL when it is
+ * ready. A node with a full disk is ready: it reads, deletes, and coordinates for the others. */
+struct not_ready {
+    const char *word, *text;
+};
+
+static struct not_ready not_ready(struct rf_worker *worker)
 {
     struct rf_server     *server = worker->base.server;
     const struct rf_view *view = rf_shard_view(worker->shard);
+    bool                  serves = view != NULL && view->ring->n_owners != 0;
     if (atomic_load(&server->draining)) {
-        return "draining";
+        return (struct not_ready){"draining", "the node was told to stop"};
     }
-    if (view == NULL || view->ring->n_owners == 0) {
-        return "starting";
+    if (!serves && atomic_load(&server->refused)) {
+        return (struct not_ready){"refused", "the cluster refuses this node; its log says why"};
     }
-    if (rf_store_read_only(worker->store)) {
-        return "read_only";
+    if (!serves && atomic_load(&server->state_lost)) {
+        return (struct not_ready){
+            "cluster_state_lost",
+            "the member table of this node's cluster is not in its data directory; a living member "
+            "of the cluster must admit it again: name one in cluster.seeds"};
     }
-    return NULL;
+    if (!serves) {
+        return (struct not_ready){"starting", "the node is not part of a cluster yet"};
+    }
+    if (rf_engine_storage_state(server->engine) == RF_STORAGE_READ_ONLY) {
+        return (struct not_ready){
+            "read_only", "the write-ahead log has failed; check the disk, then restart the node"};
+    }
+    return (struct not_ready){NULL, NULL};
 }
 
 /* Live owners against what a table needs; the strictest table counts. */
@@ -98,14 +168,15 @@ void rf_api_health(struct rf_exchange *exchange)
         rf_buf_append_str(&body, "{\"status\":\"live\"}");
         answer_json(exchange, 200, &body);
     } else if (rf_slice_is(exchange->request->path, "/health/ready")) {
-        const char *reason = not_ready(exchange->worker);
-        rf_buf_append_str(&body, reason == NULL ? "{\"status\":\"ready\""
-                                                : "{\"status\":\"not_ready\",\"reason\":");
-        if (reason != NULL) {
-            rf_json_string(&body, rf_slice_str(reason));
+        struct not_ready reason = not_ready(exchange->worker);
+        rf_buf_append_str(&body, "{");
+        put_text(&body, "status", reason.word == NULL ? "ready" : "not_ready");
+        if (reason.word != NULL) {
+            put_text(&body, "reason", reason.word);
+            put_text(&body, "detail", reason.text);
         }
         rf_buf_append_str(&body, "}");
-        answer_json(exchange, reason == NULL ? 200 : 503, &body);
+        answer_json(exchange, reason.word == NULL ? 200 : 503, &body);
     } else if (rf_slice_is(exchange->request->path, "/health/cluster")) {
         health_cluster(exchange);
     } else {
@@ -121,68 +192,53 @@ static const char *state_name(uint8_t state)
     return state == RF_MEMBER_NORMAL ? "normal" : state == RF_MEMBER_JOINING ? "joining" : "left";
 }
 
-static void put_field(struct rf_buf *body, const char *name, const char *text)
-{
-    rf_buf_append_str(body, "\"");
-    rf_buf_append_str(body, name);
-    rf_buf_append_str(body, "\":");
-    rf_json_string(body, rf_slice_str(text));
-}
-
-static void put_hex(struct rf_buf *body, const char *name, uint64_t value)
-{
-    char text[24];
-    snprintf(text, sizeof(text), "%016llx", (unsigned long long)value);
-    put_field(body, name, text);
-}
-
 static void put_nodes(struct rf_buf *body, struct rf_worker *worker)
 {
     const struct rf_view *view = rf_shard_view(worker->shard);
-    rf_buf_append_str(body, "\"nodes\":[");
-    for (uint32_t m = 0; view != NULL && m < view->ring->n_members; m++) {
+    put_open(body, "nodes", "[");
+    for (uint16_t m = 0; view != NULL && m < view->ring->n_members; m++) {
         const struct rf_member *member = &view->ring->members[m];
-        rf_buf_append_str(body, m == 0 ? "{" : ",{");
-        put_field(body, "name", member->name);
-        rf_buf_append_str(body, ",");
+        put_open(body, NULL, "{");
+        put_text(body, "name", member->name);
         put_hex(body, "id", member->node);
-        rf_buf_append_str(body, ",");
-        put_field(body, "state", state_name(member->state));
-        rf_buf_append_str(body, rf_shard_alive(worker->shard, (uint16_t)m) ? ",\"alive\":true,"
-                                                                           : ",\"alive\":false,");
-        put_field(body, "rack", member->rack);
-        rf_buf_append_str(body, ",");
-        put_field(body, "client", member->client_addr);
-        rf_buf_append_str(body, ",");
-        put_field(body, "peer", member->peer_addr);
+        put_text(body, "state", state_name(member->state));
+        put_bool(body, "alive", rf_shard_alive(worker->shard, m));
+        put_text(body, "storage", rf_storage_state_name(rf_shard_storage(worker->shard, m)));
+        put_text(body, "rack", member->rack);
+        put_text(body, "client", member->client_addr);
+        put_text(body, "peer", member->peer_addr);
         rf_buf_append_str(body, "}");
     }
     rf_buf_append_str(body, "]");
 }
 
+static void put_durability(struct rf_buf *body, const struct rf_table_policy *policy)
+{
+    put_text(body, "durability",
+             policy->sync == RF_SYNC_GROUP      ? "group"
+             : policy->sync == RF_SYNC_INTERVAL ? "interval"
+                                                : "none");
+    if (policy->sync == RF_SYNC_INTERVAL) {
+        put_number(body, "sync_interval_ms", policy->sync_interval_ms);
+    }
+}
+
 static void put_tables(struct rf_buf *body, struct rf_server *server)
 {
-    rf_buf_append_str(body, "\"tables\":[");
+    put_open(body, "tables", "[");
     for (uint32_t t = 0; t < server->n_tables; t++) {
         const struct rf_server_table *table = &server->tables[t];
-        rf_buf_append_str(body, t == 0 ? "{" : ",{");
-        put_field(body, "name", table->config.table);
-        rf_buf_append_str(body, ",\"n\":");
-        rf_buf_append_u64(body, (uint64_t)table->config.n);
-        rf_buf_append_str(body, ",\"write_quorum\":");
-        rf_buf_append_u64(body, (uint64_t)table->config.write_quorum);
-        rf_buf_append_str(body, ",\"read_quorum\":");
-        rf_buf_append_u64(body, (uint64_t)table->config.read_quorum);
-        rf_buf_append_str(body, ",");
-        put_field(body, "conflict", table->config.conflict.plugin);
-        rf_buf_append_str(body, ",");
-        put_field(body, "placement", table->config.placement.plugin);
-        rf_buf_append_str(body, ",");
-        put_field(body, "compaction", table->config.compaction.plugin);
-        rf_buf_append_str(body, ",\"durability\":\"group\"");
+        put_open(body, NULL, "{");
+        put_text(body, "name", table->config.table);
+        put_number(body, "n", (uint64_t)table->config.n);
+        put_number(body, "write_quorum", (uint64_t)table->config.write_quorum);
+        put_number(body, "read_quorum", (uint64_t)table->config.read_quorum);
+        put_text(body, "conflict", table->config.conflict.plugin);
+        put_text(body, "placement", table->config.placement.plugin);
+        put_text(body, "compaction", table->config.compaction.plugin);
+        put_durability(body, &table->policy);
         if (table->problem[0] != 0) {
-            rf_buf_append_str(body, ",");
-            put_field(body, "problem", table->problem);
+            put_text(body, "problem", table->problem);
         }
         rf_buf_append_str(body, "}");
     }
@@ -191,18 +247,29 @@ static void put_tables(struct rf_buf *body, struct rf_server *server)
 
 static void put_plugins(struct rf_buf *body, struct rf_server *server)
 {
-    rf_buf_append_str(body, "\"plugins\":[");
+    put_open(body, "plugins", "[");
     for (uint32_t i = 0; i < rf_registry_count(server->registry); i++) {
         const struct rf_plugin *plugin = rf_registry_at(server->registry, i);
-        rf_buf_append_str(body, i == 0 ? "{" : ",{");
-        put_field(body, "name", plugin->notes.note.name);
-        rf_buf_append_str(body, ",");
-        put_field(body, "version", plugin->notes.note.version);
-        rf_buf_append_str(body, ",");
+        put_open(body, NULL, "{");
+        put_text(body, "name", plugin->notes.note.name);
+        put_text(body, "version", plugin->notes.note.version);
         put_hex(body, "content_hash", plugin->content_hash);
         rf_buf_append_str(body, "}");
     }
     rf_buf_append_str(body, "]");
+}
+
+static void put_disk(struct rf_buf *body, const struct rf_engine *engine)
+{
+    struct rf_disk_space disk = rf_engine_disk(engine);
+    put_open(body, "disk", "{");
+    put_text(body, "storage", rf_storage_state_name(rf_engine_storage_state(engine)));
+    put_number(body, "free_bytes", disk.free_bytes);
+    put_number(body, "total_bytes", disk.total_bytes);
+    put_number(body, "needed_bytes", disk.needed_bytes);
+    put_bool(body, "low", disk.low);
+    put_bool(body, "full", disk.full);
+    rf_buf_append_str(body, "}");
 }
 
 static void admin_status(struct rf_exchange *exchange)
@@ -210,27 +277,19 @@ static void admin_status(struct rf_exchange *exchange)
     struct rf_worker     *worker = exchange->worker;
     struct rf_server     *server = worker->base.server;
     const struct rf_view *view = rf_shard_view(worker->shard);
-    const char           *reason = not_ready(worker);
+    struct not_ready      reason = not_ready(worker);
     struct rf_buf         body = {0};
     rf_buf_append_str(&body, "{");
-    put_field(&body, "node", server->config.node.name);
-    rf_buf_append_str(&body, ",");
-    put_field(&body, "cluster", server->config.cluster.name);
-    rf_buf_append_str(&body, ",");
+    put_text(&body, "node", server->config.node.name);
+    put_text(&body, "cluster", server->config.cluster.name);
     put_hex(&body, "cluster_id", atomic_load(&server->cluster));
-    rf_buf_append_str(&body, ",");
     put_hex(&body, "ring_digest", view == NULL ? 0 : view->ring->digest);
-    rf_buf_append_str(&body, ",");
-    put_field(&body, "state", reason == NULL ? "ready" : reason);
-    rf_buf_append_str(&body, ",\"generation\":");
-    rf_buf_append_u64(&body, rf_engine_generation(server->engine));
-    rf_buf_append_str(&body, ",\"uptime_ms\":");
-    rf_buf_append_u64(&body, rf_clock_now().mono_us / 1000 - server->started_ms);
-    rf_buf_append_str(&body, ",");
+    put_text(&body, "state", reason.word == NULL ? "ready" : reason.word);
+    put_number(&body, "generation", rf_engine_generation(server->engine));
+    put_number(&body, "uptime_ms", rf_clock_now().mono_us / 1000 - server->started_ms);
+    put_disk(&body, server->engine);
     put_nodes(&body, worker);
-    rf_buf_append_str(&body, ",");
     put_tables(&body, server);
-    rf_buf_append_str(&body, ",");
     put_plugins(&body, server);
     rf_buf_append_str(&body, "}");
     answer_json(exchange, 200, &body);
@@ -246,16 +305,15 @@ static void answer_ring(struct rf_exchange *exchange)
     }
     rf_buf_append_str(&body, "{");
     put_hex(&body, "digest", view->ring->digest);
-    rf_buf_append_str(&body, ",");
     put_hex(&body, "hash_seed", view->ring->seed);
-    rf_buf_append_str(&body, ",\"hash\":\"xxh3-64\",");
+    put_text(&body, "hash", "xxh3-64");
     put_nodes(&body, exchange->worker);
-    rf_buf_append_str(&body, ",\"tokens\":[");
+    put_open(&body, "tokens", "[");
     for (uint32_t i = 0; i < view->ring->n_tokens; i++) {
         char text[40];
-        snprintf(text, sizeof(text), "%s[\"%016llx\",%u]", i == 0 ? "" : ",",
-                 (unsigned long long)view->ring->tokens[i], view->ring->owners[i]);
-        rf_buf_append_str(&body, text);
+        snprintf(text, sizeof(text), "[\"%016llx\",%u]", (unsigned long long)view->ring->tokens[i],
+                 view->ring->owners[i]);
+        put_open(&body, NULL, text);
     }
     rf_buf_append_str(&body, "]}");
     answer_json(exchange, 200, &body);
@@ -291,21 +349,17 @@ static void ring_locate(struct rf_exchange *exchange)
         uint64_t        token = rf_ring_token(view->ring->seed, rf_buf_slice(&item.key));
         const uint16_t *members = rf_view_replicas(view, table, token);
         rf_buf_append_str(&body, "{");
-        put_field(&body, "table", name);
-        rf_buf_append_str(&body, ",");
+        put_text(&body, "table", name);
         put_hex(&body, "token", token);
-        rf_buf_append_str(&body, ",\"replicas\":[");
+        put_open(&body, "replicas", "[");
         for (uint32_t i = 0; i < table->n_placed; i++) {
             const struct rf_member *member = &view->ring->members[members[i]];
-            rf_buf_append_str(&body, i == 0 ? "{" : ",{");
-            put_field(&body, "node", member->name);
-            rf_buf_append_str(&body, ",");
-            put_field(&body, "rack", member->rack);
-            rf_buf_append_str(&body, ",");
-            put_field(&body, "client", member->client_addr);
-            rf_buf_append_str(&body, rf_shard_alive(exchange->worker->shard, members[i])
-                                         ? ",\"alive\":true}"
-                                         : ",\"alive\":false}");
+            put_open(&body, NULL, "{");
+            put_text(&body, "node", member->name);
+            put_text(&body, "rack", member->rack);
+            put_text(&body, "client", member->client_addr);
+            put_bool(&body, "alive", rf_shard_alive(exchange->worker->shard, members[i]));
+            rf_buf_append_str(&body, "}");
         }
         rf_buf_append_str(&body, "]}");
         answer_json(exchange, 200, &body);
@@ -419,8 +473,9 @@ static void audit(const struct rf_exchange *exchange)
 {
     struct rf_slice path = exchange->request->path;
     if (exchange->method != RF_HTTP_GET && exchange->method != RF_HTTP_HEAD) {
-        rf_log(RF_LOG_INFO, "admin_call", "principal=\"%s\" path=\"%.*s\"", exchange->principal,
-               (int)(path.size < 200 ? path.size : 200), (const char *)path.data);
+        rf_log(RF_LOG_INFO, "admin_call", "request=%s principal=\"%s\" path=\"%.*s\"", exchange->id,
+               exchange->principal, (int)(path.size < 200 ? path.size : 200),
+               (const char *)path.data);
     }
 }
 

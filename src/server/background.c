@@ -1,4 +1,7 @@
-/* The store's background jobs (flush, merge, deletion) in libuv's thread pool. */
+/* What the store does in libuv's thread pool: background jobs (flush, merge, deletion) and reads of
+ * blocks that are not in memory. */
+#include <stdio.h>
+
 #include "base/assert.h"
 #include "base/log.h"
 #include "io/clock.h"
@@ -57,11 +60,61 @@ static void on_worked(uv_work_t *request, int status)
     }
 }
 
+/* ---- Reads -------------------------------------------------------------------------------- */
+
+void rf_background_init(uint32_t n_shards)
+{
+    char threads[16];
+    snprintf(threads, sizeof(threads), "%u", n_shards * RF_WORK_SLOTS + RF_POOL_READERS);
+    (void)uv_os_setenv("UV_THREADPOOL_SIZE", threads); /* without it reads may wait for jobs */
+}
+
+static void on_read(uv_work_t *request)
+{
+    struct rf_read_slot *slot = request->data;
+    rf_cold_read_run(slot->read);
+}
+
+static void kick_reads(struct rf_worker *worker);
+
+static void on_read_done(uv_work_t *request, int status)
+{
+    struct rf_read_slot *slot = request->data;
+    struct rf_worker    *worker = slot->worker;
+    struct rf_cold_read *read = slot->read;
+    (void)status;
+    slot->read = NULL;
+    worker->n_reads--;
+    rf_store_cold_end(worker->store, read);
+    if (!atomic_load(&worker->work_stop)) {
+        rf_worker_take_done(worker);
+        kick_reads(worker);
+    }
+}
+
+static void kick_reads(struct rf_worker *worker)
+{
+    struct rf_cold_read *read = NULL;
+    while (worker->n_reads < RF_READ_SLOTS && (read = rf_store_cold_begin(worker->store)) != NULL) {
+        struct rf_read_slot *slot = worker->reads;
+        while (slot->read != NULL) {
+            slot++;
+        }
+        *slot = (struct rf_read_slot){.worker = worker, .read = read, .request.data = slot};
+        worker->n_reads++;
+        int queued = uv_queue_work(&worker->base.loop.uv, &slot->request, on_read, on_read_done);
+        rf_assert(queued == 0);
+    }
+}
+
+/* ---- Jobs --------------------------------------------------------------------------------- */
+
 void rf_background_kick(struct rf_worker *worker)
 {
     if (atomic_load(&worker->work_stop)) {
         return; /* the thread ends */
     }
+    kick_reads(worker);
     for (uint32_t i = 0; i < RF_WORK_SLOTS; i++) {
         struct rf_work_slot *slot = &worker->slots[i];
         if (slot->job != NULL) {
@@ -97,7 +150,7 @@ void rf_background_ask(struct rf_worker *worker, const struct rf_work *work)
 
 static bool is_busy(const struct rf_worker *worker)
 {
-    bool busy = false;
+    bool busy = worker->n_reads != 0;
     for (uint32_t i = 0; i < RF_WORK_SLOTS; i++) {
         busy = busy || worker->slots[i].job != NULL;
     }

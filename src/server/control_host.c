@@ -80,6 +80,8 @@ static void publish(struct rf_control_host *host)
         return;
     }
     atomic_store(&server->cluster, rf_control_cluster(host->control));
+    atomic_store(&server->state_lost, false);
+    atomic_store(&server->refused, false);
     rf_log(RF_LOG_INFO, "ring", "members=%u owners=%u tokens=%u digest=%016llx",
            view->ring->n_members, view->ring->n_owners, view->ring->n_tokens,
            (unsigned long long)view->ring->digest);
@@ -92,21 +94,40 @@ static void publish(struct rf_control_host *host)
     rf_view_drop(view);
 }
 
+static const char *name_of(const struct rf_control_host *host, uint64_t node)
+{
+    for (uint32_t i = 0; i < rf_control_n_members(host->control); i++) {
+        if (rf_control_member(host->control, i)->node == node) {
+            return rf_control_member(host->control, i)->name;
+        }
+    }
+    return "?";
+}
+
+static void mail_shards(struct rf_control_host *host, const struct rf_mail *mail)
+{
+    for (uint32_t s = 0; s < host->base.server->n_shards; s++) {
+        (void)rf_thread_mail(&host->base, s, mail);
+    }
+}
+
 static void tell_alive(struct rf_control_host *host, const struct rf_effect *effect)
 {
     struct rf_mail mail = {.kind = RF_MAIL_ALIVE,
                            .as.peer = {.node = effect->node, .up = effect->as.up}};
-    const char    *name = "?";
-    for (uint32_t i = 0; i < rf_control_n_members(host->control); i++) {
-        if (rf_control_member(host->control, i)->node == effect->node) {
-            name = rf_control_member(host->control, i)->name;
-        }
-    }
     rf_log(effect->as.up ? RF_LOG_INFO : RF_LOG_WARN, effect->as.up ? "node_alive" : "node_dead",
-           "peer=%s", name);
-    for (uint32_t s = 0; s < host->base.server->n_shards; s++) {
-        (void)rf_thread_mail(&host->base, s, &mail);
-    }
+           "peer=%s", name_of(host, effect->node));
+    mail_shards(host, &mail);
+}
+
+static void tell_storage(struct rf_control_host *host, const struct rf_effect *effect)
+{
+    enum rf_storage_state storage = effect->as.storage;
+    struct rf_mail        mail = {.kind = RF_MAIL_STORAGE,
+                                  .as.peer = {.node = effect->node, .storage = storage}};
+    rf_log(storage == RF_STORAGE_OK ? RF_LOG_INFO : RF_LOG_WARN, "node_storage",
+           "peer=%s storage=%s", name_of(host, effect->node), rf_storage_state_name(storage));
+    mail_shards(host, &mail);
 }
 
 static void do_effect(struct rf_control_host *host, struct rf_effect *effect)
@@ -134,10 +155,14 @@ static void do_effect(struct rf_control_host *host, struct rf_effect *effect)
     case RF_FX_ALIVE:
         tell_alive(host, effect);
         break;
+    case RF_FX_STORAGE:
+        tell_storage(host, effect);
+        break;
     case RF_FX_REFUSED:
         if (strcmp(host->refused, effect->text) != 0) {
             snprintf(host->refused, sizeof(host->refused), "%s", effect->text);
             rf_log(RF_LOG_ERROR, "cluster_refuses", "text=\"%s\"", effect->text);
+            atomic_store(&host->base.server->refused, true);
         }
         break;
     case RF_FX_REPLY:
@@ -146,8 +171,21 @@ static void do_effect(struct rf_control_host *host, struct rf_effect *effect)
     }
 }
 
+/* What this node's storage takes is part of its heartbeat: the machine hears of every change. */
+static void watch_storage(struct rf_control_host *host)
+{
+    enum rf_storage_state now = rf_engine_storage_state(host->base.server->engine);
+    if (now != host->storage) {
+        struct rf_event event = {
+            .kind = RF_EV_STORAGE, .now = rf_clock_now(), .as.peer = {.storage = now}};
+        host->storage = now;
+        rf_queue_push(&host->queue, &event);
+    }
+}
+
 static void run_machine(struct rf_control_host *host)
 {
+    watch_storage(host);
     struct rf_effects effects = {.list = host->effects, .max = RF_EFFECTS_MAX};
     do {
         enum rf_rc rc =
@@ -215,9 +253,7 @@ static void hear_clock(struct rf_control_host *host, uint64_t node, uint64_t wal
     } else {
         rf_log(RF_LOG_INFO, "clock_right", "text=\"the clock agrees with the peers' again\"");
     }
-    for (uint32_t s = 0; s < server->n_shards; s++) {
-        (void)rf_thread_mail(&host->base, s, &mail);
-    }
+    mail_shards(host, &mail);
 }
 
 static void on_mail(struct rf_thread *thread, struct rf_mail *mail)
@@ -321,11 +357,12 @@ static void on_signal(uv_signal_t *handle, int number)
 /* ---- Life --------------------------------------------------------------------------------- */
 
 /* The node serves nothing until a member of its cluster admits it again: what the operator can do. */
-static void tell_lost_state(const struct rf_control_config *control)
+static void tell_lost_state(struct rf_server *server, const struct rf_control_config *control)
 {
     if (control->cluster == 0 && !control->no_forming) {
         return;
     }
+    atomic_store(&server->state_lost, true);
     rf_log(
         RF_LOG_ERROR, "cluster_state_lost",
         "cluster=%016llx text=\"the member table of this node's cluster is not in its data "
@@ -367,7 +404,7 @@ static struct rf_result make_machine(struct rf_control_host *host)
         control.state = state.value;
         control.state_hlc = state.version.hlc;
     } else {
-        tell_lost_state(&control);
+        tell_lost_state(server, &control);
     }
     return rf_control_new(&control, &host->control);
 }

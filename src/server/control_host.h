@@ -19,6 +19,7 @@ struct rf_control_host {
     bool                  accepting_over; /* the shards were told to stop accepting */
     uint64_t              drain_at_us; /* when they will be: limits.drain_delay after the signal */
     uint64_t              stop_at_us;
+    enum rf_storage_state storage;      /* of this node, as the machine knows it */
     char                  refused[256]; /* last reason, logged once */
     /* Counters for metrics; read by any thread. */
     _Atomic uint64_t hints_replayed, hints_expired, hints_damaged;

@@ -56,6 +56,9 @@ static void put_requests(struct rf_buf *body, const struct rf_worker_stats *stat
            shard->in_flight);
     simple(body, "ringfort_quorum_failures_total", "counter",
            "Requests refused for too few live replicas.", shard->quorum_failures);
+    simple(body, "ringfort_full_refusals_total", "counter",
+           "Writes refused before sending: too few replicas have disk space.",
+           shard->full_refusals);
     simple(body, "ringfort_request_timeouts_total", "counter",
            "Requests that got too few answers in time.", shard->timeouts);
     simple(body, "ringfort_late_replicas_given_up_total", "counter",
@@ -103,6 +106,10 @@ static void put_files(struct rf_buf *body, const struct rf_store_stats *store)
            "Flushes, merges and deletions that failed and are tried again.", store->failed_jobs);
     simple(body, "ringfort_damaged_blocks_total", "counter",
            "Blocks whose checksum was wrong; they are never served.", store->damaged_blocks);
+    simple(body, "ringfort_damaged_ranges", "gauge",
+           "Token ranges in which rows of a damaged block or file are lost.", store->damages);
+    simple(body, "ringfort_healed_keys_total", "counter",
+           "Keys in such ranges that read repair made whole again.", store->healed_keys);
     simple(body, "ringfort_cannot_say_total", "counter",
            "Reads that this replica did not answer because it may have lost data.",
            store->cannot_say);
@@ -110,14 +117,41 @@ static void put_files(struct rf_buf *body, const struct rf_store_stats *store)
            store->quarantined_partitions);
 }
 
+static void put_row_cache(struct rf_buf *body, const struct rf_store_stats *store)
+{
+    simple(body, "ringfort_row_cache_hits_total", "counter", "Reads answered by a row cache.",
+           store->cache_hits);
+    simple(body, "ringfort_row_cache_misses_total", "counter",
+           "Reads of tables with a row cache that it did not answer.", store->cache_misses);
+    simple(body, "ringfort_row_cache_admitted_total", "counter", "Rows taken into a row cache.",
+           store->cache_admitted);
+    simple(body, "ringfort_row_cache_refused_total", "counter",
+           "Rows not taken in: they are asked for less often than those that are there.",
+           store->cache_refused);
+    simple(body, "ringfort_row_cache_evictions_total", "counter", "Rows that made room for others.",
+           store->cache_evicted);
+    simple(body, "ringfort_row_cache_removed_total", "counter",
+           "Rows removed because they were written, expired or may be damaged.",
+           store->cache_removed);
+    simple(body, "ringfort_row_cache_bytes", "gauge", "Memory of the row caches.",
+           store->cache_bytes);
+    simple(body, "ringfort_row_cache_rows", "gauge", "Rows in the row caches.", store->cache_rows);
+}
+
 static void put_storage(struct rf_buf *body, const struct rf_store_stats *store)
 {
+    put_row_cache(body, store);
     simple(body, "ringfort_storage_applies_total", "counter", "Rows offered to storage.",
            store->applies);
     simple(body, "ringfort_storage_reads_total", "counter", "Keys read from storage.",
            store->reads);
     simple(body, "ringfort_storage_memtable_hits_total", "counter", "Reads answered by a memtable.",
            store->memtable_hits);
+    simple(body, "ringfort_storage_cold_reads_total", "counter",
+           "Operations that read blocks from the disk, in a thread of their own.",
+           store->cold_reads);
+    simple(body, "ringfort_storage_cold_waits_total", "counter",
+           "Operations that waited for a read of their key from the disk.", store->cold_waits);
     simple(body, "ringfort_storage_refused_newer_total", "counter",
            "Writes refused because a newer version was stored.", store->newer);
     simple(body, "ringfort_wal_groups_total", "counter", "Groups written and synced.",
@@ -132,10 +166,23 @@ static void put_storage(struct rf_buf *body, const struct rf_store_stats *store)
     simple(body, "ringfort_wal_live_bytes", "gauge", "Log segments that are still needed.",
            store->wal_live_bytes);
     put_files(body, store);
-    simple(body, "ringfort_storage_disk_full", "gauge",
-           "1 when the disk's reserve is reached and new values are refused.", store->disk_full);
     simple(body, "ringfort_storage_read_only", "gauge",
-           "1 when the log has failed and nothing is acknowledged.", store->read_only);
+           "1 when the log has failed and nothing is acknowledged.", store->read_only != 0);
+}
+
+static void put_disk(struct rf_buf *body, const struct rf_engine *engine)
+{
+    struct rf_disk_space disk = rf_engine_disk(engine);
+    simple(body, "ringfort_disk_free_bytes", "gauge",
+           "Free space of the disk that holds the data, as measured last.", disk.free_bytes);
+    simple(body, "ringfort_disk_total_bytes", "gauge", "Size of that disk.", disk.total_bytes);
+    simple(body, "ringfort_disk_needed_bytes", "gauge",
+           "With less free, new values are refused: the reserve, and room for the memtables.",
+           disk.needed_bytes);
+    simple(body, "ringfort_storage_disk_low", "gauge",
+           "1 when the disk is nearly full: the alarm before new values are refused.", disk.low);
+    simple(body, "ringfort_storage_disk_full", "gauge",
+           "1 when the disk's reserve is reached and new values are refused.", disk.full);
 }
 
 static void put_cluster(struct rf_buf *body, struct rf_worker *worker)
@@ -179,6 +226,7 @@ void rf_api_metrics(struct rf_exchange *exchange)
     put_cluster(&body, exchange->worker);
     put_requests(&body, &stats);
     put_storage(&body, &stats.store);
+    put_disk(&body, exchange->worker->base.server->engine);
     rf_exchange_answer(exchange, 200, "text/plain; version=0.0.4; charset=utf-8",
                        rf_buf_slice(&body), NULL);
     rf_buf_fini(&body);

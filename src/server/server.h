@@ -28,6 +28,7 @@ enum rf_mail_kind {
     RF_MAIL_FRAME,     /* a frame that came in for you */
     RF_MAIL_VIEW,
     RF_MAIL_ALIVE,
+    RF_MAIL_STORAGE, /* shard: what a node's storage takes */
     RF_MAIL_LINK,
     RF_MAIL_CLOCK,      /* shard: our clock is off (`peer.up` false), or right again */
     RF_MAIL_SEEN,       /* a node dialed us: it is up, dial it now if you wait to */
@@ -53,8 +54,9 @@ struct rf_mail {
         } frame;
         struct rf_view *view; /* one reference */
         struct {
-            uint64_t node;
-            bool     up;
+            uint64_t              node;
+            bool                  up;
+            enum rf_storage_state storage; /* STORAGE */
         } peer;
         struct rf_reload *reload; /* RELOAD: passes over */
         struct {
@@ -126,6 +128,7 @@ struct rf_server_table {
     struct rf_table_config config;
     struct rf_table        view; /* as requests see it */
     struct rf_table_policy policy;
+    uint64_t               options;      /* rf_table_options_digest of what it was started with */
     char                   problem[512]; /* why it cannot be served; "" when it can */
 };
 
@@ -155,10 +158,13 @@ struct rf_server {
     struct rf_worker       *workers; /* n_shards */
     struct rf_control_host *control;
     uint64_t                started_ms;
+    uint64_t                run; /* random: part of request ids, so that no other run has them */
     _Atomic bool            draining;
-    _Atomic bool            clock_off; /* no new writes are stamped (D7) */
-    _Atomic uint32_t        n_clients; /* connections */
-    _Atomic uint64_t        cluster;   /* id; 0 before admission */
+    _Atomic bool            state_lost; /* it had a cluster, and waits to be admitted again */
+    _Atomic bool            refused;    /* the cluster does not admit it; the log says why */
+    _Atomic bool            clock_off;  /* no new writes are stamped (D7) */
+    _Atomic uint32_t        n_clients;  /* connections */
+    _Atomic uint64_t        cluster;    /* id; 0 before admission */
     uint64_t                hash_secret;
 };
 

@@ -72,6 +72,7 @@ static void drop_mail(struct rf_mail *mail)
     case RF_MAIL_WORK:
     case RF_MAIL_WORKED:
     case RF_MAIL_ALIVE:
+    case RF_MAIL_STORAGE:
     case RF_MAIL_LINK:
     case RF_MAIL_CLOCK:
     case RF_MAIL_SEEN:
@@ -108,8 +109,8 @@ void rf_thread_fini(struct rf_thread *thread)
 static bool must_arrive(enum rf_mail_kind kind)
 {
     return kind == RF_MAIL_STORED || kind == RF_MAIL_VIEW || kind == RF_MAIL_ALIVE ||
-           kind == RF_MAIL_LINK || kind == RF_MAIL_RELOADED || kind == RF_MAIL_WORKED ||
-           kind == RF_MAIL_DRAIN || kind == RF_MAIL_CLOCK;
+           kind == RF_MAIL_STORAGE || kind == RF_MAIL_LINK || kind == RF_MAIL_RELOADED ||
+           kind == RF_MAIL_WORKED || kind == RF_MAIL_DRAIN || kind == RF_MAIL_CLOCK;
 }
 
 static bool post(struct rf_thread *from, uint32_t to, const struct rf_mail *mail)

@@ -32,9 +32,15 @@ static void log_main(void *argument)
 static void kick_log(struct rf_worker *worker)
 {
     /* After log_stop there is no log thread any more: what still comes in is never acknowledged. */
-    if (!worker->log_busy && !atomic_load(&worker->log_stop) && rf_store_log_begin(worker->store)) {
+    if (worker->log_busy || atomic_load(&worker->log_stop)) {
+        return;
+    }
+    rf_store_set_log_time(worker->store, rf_loop_now(&worker->base.loop).mono_us);
+    if (rf_store_log_begin(worker->store)) {
         worker->log_busy = true;
         uv_sem_post(&worker->log_work);
+    } else {
+        rf_thread_wake_at(&worker->base, rf_store_log_wake_us(worker->store));
     }
 }
 
@@ -63,11 +69,20 @@ static void submit(struct rf_worker *worker, struct rf_store_op *op)
     }
 }
 
-static void on_log_done(uv_async_t *handle)
+void rf_worker_take_done(struct rf_worker *worker)
 {
-    struct rf_worker    *worker = handle->data;
     struct rf_store_done done[64];
     uint32_t             n = 0;
+    while ((n = rf_lsm_ops.poll(worker->store, done, 64)) != 0) {
+        for (uint32_t i = 0; i < n; i++) {
+            route_stored(worker, &done[i]);
+        }
+    }
+}
+
+static void on_log_done(uv_async_t *handle)
+{
+    struct rf_worker *worker = handle->data;
     /* The flag, not the wake-up, says that the run is over: wake-ups may be coalesced. */
     if (!atomic_exchange_explicit(&worker->log_ended, false, memory_order_acquire)) {
         return;
@@ -82,11 +97,7 @@ static void on_log_done(uv_async_t *handle)
                "nothing any more. Check the disk, then restart the node\"",
                worker->base.number);
     }
-    while ((n = rf_lsm_ops.poll(worker->store, done, 64)) != 0) {
-        for (uint32_t i = 0; i < n; i++) {
-            route_stored(worker, &done[i]);
-        }
-    }
+    rf_worker_take_done(worker);
 }
 
 /* ---- Effects ------------------------------------------------------------------------------ */
@@ -156,6 +167,7 @@ static void do_effect(struct rf_worker *worker, struct rf_effect *effect)
     case RF_FX_SEND_ADDR:
     case RF_FX_PUBLISH:
     case RF_FX_ALIVE:
+    case RF_FX_STORAGE:
     case RF_FX_REFUSED:
     default:
         rf_unreachable();
@@ -216,11 +228,23 @@ static void drain(struct rf_worker *worker)
     }
 }
 
+static void send_frame(struct rf_worker *worker, const struct rf_mail *mail)
+{
+    struct rf_slice frame = rf_slice(mail->as.frame.blob->data, mail->as.frame.blob->size);
+    if (mail->kind == RF_MAIL_SEND) {
+        rf_link_send_frame(worker, mail->as.frame.node, frame);
+    } else if (mail->kind == RF_MAIL_SEND_ADDR) {
+        rf_link_send_addr(worker, mail->as.frame.text, frame);
+    } else {
+        rf_link_answer_frame(worker, mail->as.frame.link, frame);
+    }
+    rf_blob_drop(mail->as.frame.blob);
+}
+
 static void on_mail(struct rf_thread *thread, struct rf_mail *mail)
 {
     struct rf_worker *worker = (struct rf_worker *)thread;
     struct rf_event   event = {.kind = RF_EV_TICK};
-    struct rf_slice   frame;
     switch (mail->kind) {
     case RF_MAIL_STORE:
         submit(worker, &mail->as.store);
@@ -232,15 +256,7 @@ static void on_mail(struct rf_thread *thread, struct rf_mail *mail)
     case RF_MAIL_SEND:
     case RF_MAIL_SEND_ADDR:
     case RF_MAIL_ANSWER:
-        frame = rf_slice(mail->as.frame.blob->data, mail->as.frame.blob->size);
-        if (mail->kind == RF_MAIL_SEND) {
-            rf_link_send_frame(worker, mail->as.frame.node, frame);
-        } else if (mail->kind == RF_MAIL_SEND_ADDR) {
-            rf_link_send_addr(worker, mail->as.frame.text, frame);
-        } else {
-            rf_link_answer_frame(worker, mail->as.frame.link, frame);
-        }
-        rf_blob_drop(mail->as.frame.blob);
+        send_frame(worker, mail);
         return;
     case RF_MAIL_FRAME:
         rf_worker_frame(worker, mail->as.frame.node, mail->as.frame.link, mail->as.frame.blob);
@@ -250,10 +266,14 @@ static void on_mail(struct rf_thread *thread, struct rf_mail *mail)
         event.as.view = mail->as.view;
         break;
     case RF_MAIL_ALIVE:
+    case RF_MAIL_STORAGE:
     case RF_MAIL_LINK:
-        event.kind = mail->kind == RF_MAIL_ALIVE ? RF_EV_ALIVE : RF_EV_LINK;
+        event.kind = mail->kind == RF_MAIL_ALIVE     ? RF_EV_ALIVE
+                     : mail->kind == RF_MAIL_STORAGE ? RF_EV_STORAGE
+                                                     : RF_EV_LINK;
         event.as.peer.node = mail->as.peer.node;
         event.as.peer.up = mail->as.peer.up;
+        event.as.peer.storage = mail->as.peer.storage;
         break;
     case RF_MAIL_RELOAD:
         rf_worker_take_reload(worker, mail->as.reload);
@@ -416,6 +436,7 @@ static void worker_main(void *argument)
             uv_run(&worker->base.loop.uv, UV_RUN_ONCE);
         }
     }
+    rf_store_log_close(worker->store);
     atomic_store(&worker->log_stop, true);
     uv_sem_post(&worker->log_work);
     uv_thread_join(&worker->log_thread);

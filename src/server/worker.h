@@ -19,6 +19,7 @@ struct rf_worker_stats {
 };
 
 #define RF_WORK_SLOTS 2u    /* background jobs at a time, per store */
+#define RF_READ_SLOTS 16u   /* reads of the disk at a time, per store */
 #define RF_WORK_WAITING 64u /* clients that wait for a flush or compaction, per thread */
 
 /* One background job of the store on its way through the thread pool. */
@@ -26,6 +27,13 @@ struct rf_work_slot {
     uv_work_t         request;
     struct rf_worker *worker;
     struct rf_job    *job; /* NULL: free */
+};
+
+/* One read of the disk on its way through the thread pool. */
+struct rf_read_slot {
+    uv_work_t            request;
+    struct rf_worker    *worker;
+    struct rf_cold_read *read; /* NULL: free */
 };
 
 struct rf_worker {
@@ -44,6 +52,8 @@ struct rf_worker {
     struct rf_live live;
     /* Background jobs (background.c). */
     struct rf_work_slot slots[RF_WORK_SLOTS];
+    struct rf_read_slot reads[RF_READ_SLOTS];
+    uint32_t            n_reads;   /* under way */
     _Atomic bool        work_stop; /* jobs give up */
     struct rf_work      waiting[RF_WORK_WAITING];
     uint32_t            n_waiting;
@@ -84,8 +94,15 @@ void rf_worker_publish_stats(struct rf_worker *worker);
 /* Adds up the copies of all threads. Thread: any. */
 struct rf_worker_stats rf_worker_sum_stats(struct rf_server *server);
 
+/* Hands the store's completions to the threads that wait for them. Thread: the worker's. */
+void rf_worker_take_done(struct rf_worker *worker);
+
 /* --- background.c */
-/* Starts the store's jobs that are due. Cheap when none is. */
+/* Threads that all shards' jobs and reads need at a time: jobs never keep a read waiting. */
+#define RF_POOL_READERS 16u
+/* Sizes libuv's pool of threads; before anything uses it. Thread: the starting one. */
+void rf_background_init(uint32_t n_shards);
+/* Starts the store's jobs and reads that are due. Cheap when none is. */
 void rf_background_kick(struct rf_worker *worker);
 /* A client of some thread asks for a flush or a compaction of this thread's store. */
 void rf_background_ask(struct rf_worker *worker, const struct rf_work *work);

@@ -52,7 +52,7 @@ struct rf_disk {
     uint32_t       n_changes, cap_changes;
     struct handle *handles;
     uint32_t       n_handles;
-    uint64_t       calls, stop_at, fail_one_in, capacity, used;
+    uint64_t       calls, stop_at, fail_one_in, cold_one_in, capacity, used;
     uint32_t       fail_syncs;
     bool           stopped;
 };
@@ -304,6 +304,17 @@ static struct rf_result disk_pread(void *context, struct rf_file file, void *to,
         memcpy(to, inode->now.data + offset, size);
     }
     return rf_result(RF_OK);
+}
+
+/* Now and then the bytes are not in memory. */
+static struct rf_result disk_pread_cached(void *context, struct rf_file file, void *to, size_t size,
+                                          uint64_t offset)
+{
+    struct rf_disk *disk = context;
+    if (disk->cold_one_in != 0 && rf_rng_below(&disk->rng, disk->cold_one_in) == 0) {
+        return rf_result(RF_PENDING);
+    }
+    return disk_pread(context, file, to, size, offset);
 }
 
 static void mark_dirty(struct inode *inode, uint64_t from, uint64_t to)
@@ -601,6 +612,11 @@ void rf_disk_fail_one_in(struct rf_disk *disk, uint64_t n)
     disk->fail_one_in = n;
 }
 
+void rf_disk_cold_one_in(struct rf_disk *disk, uint64_t n)
+{
+    disk->cold_one_in = n;
+}
+
 void rf_disk_fail_syncs(struct rf_disk *disk, uint32_t n)
 {
     disk->fail_syncs = n;
@@ -690,6 +706,7 @@ struct rf_fs rf_disk_fs(struct rf_disk *disk)
         .open = disk_open,
         .close = disk_close,
         .pread = disk_pread,
+        .pread_cached = disk_pread_cached,
         .pwrite = disk_pwrite,
         .sync = disk_sync,
         .size = disk_size,

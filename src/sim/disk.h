@@ -38,6 +38,8 @@ uint64_t rf_disk_calls(const struct rf_disk *disk);
 
 /* One call in n fails with RF_IO_ERROR. 0: none. Closing, locking and listing always work. */
 void rf_disk_fail_one_in(struct rf_disk *disk, uint64_t n);
+/* One read in n that must not wait finds its bytes not in memory. 0: none, 1: all. */
+void rf_disk_cold_one_in(struct rf_disk *disk, uint64_t n);
 /* The next `n` syncs of files fail. */
 void rf_disk_fail_syncs(struct rf_disk *disk, uint32_t n);
 /* Bytes that fit; growing beyond gets RF_DISK_RESERVE. UINT64_MAX: no bound. */

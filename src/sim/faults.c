@@ -103,7 +103,7 @@ static void chaos(struct rf_sim *sim)
     default: {
         struct rf_sim_node *node = random_node(sim);
         bool                full = rf_sim_chance(sim, 300000);
-        rf_sim_store_set_full(node->store, full);
+        rf_sim_node_set_full(sim, node, full);
         sim->delay_us = rf_sim_random(sim, rf_sim_chance(sim, 200000) ? 50000 : 2000);
         break;
     }
@@ -158,7 +158,7 @@ void rf_sim_heal(struct rf_sim *sim)
         node->slow_us = 0;
         node->sync_us = 0;
         node->skew_ms = 0;
-        rf_sim_store_set_full(node->store, false);
+        rf_sim_node_set_full(sim, node, false);
         if (!node->up) {
             rf_sim_node_start(sim, node);
         }

@@ -213,7 +213,8 @@ static struct rf_result apply(struct rf_model_store *store, const struct rf_stor
             return answer_after(store, pending_seq(store, old), done);
         }
     }
-    if (store->full && op->table >= RF_TABLE_FIRST_USER && op->mode != RF_APPLY_REPAIR) {
+    if (store->full && op->table >= RF_TABLE_FIRST_USER && op->mode != RF_APPLY_REPAIR &&
+        (op->row.flags & RF_ROW_TOMBSTONE) == 0) {
         done->status = RF_STORE_FULL;
         return rf_result(RF_OK);
     }

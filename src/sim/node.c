@@ -9,6 +9,7 @@
 #define RUN_DELAY_US 60u /* a machine runs within this after an event: events gather in its queue */
 #define MAIL_DELAY_US 40u
 #define SYNC_US 150u
+#define READ_US 3000u /* a read of the disk */
 #define MAX_REQUESTS 96u
 #define REQUEST_TIMEOUT_US 2000000u
 
@@ -90,7 +91,8 @@ static void route_stored(struct rf_sim *sim, struct rf_sim_node *node, uint32_t 
 
 static void kick_sync(struct rf_sim *sim, struct rf_sim_node *node, uint32_t shard)
 {
-    if (node->syncing[shard] || !rf_sim_store_sync_begin(node->store, shard)) {
+    if (node->syncing[shard] ||
+        !rf_sim_store_sync_begin(node->store, shard, rf_sim_clock(sim, node).mono_us)) {
         return;
     }
     node->syncing[shard] = true;
@@ -99,6 +101,37 @@ static void kick_sync(struct rf_sim *sim, struct rf_sim_node *node, uint32_t sha
     event->node = node->index;
     event->incarnation = node->incarnation;
     event->machine = shard;
+}
+
+/* Each read that waits for the disk ends some time later; which one, the seed says. */
+static void kick_reads(struct rf_sim *sim, struct rf_sim_node *node, uint32_t shard)
+{
+    while (rf_sim_store_read_begin(node->store, shard)) {
+        struct rf_sim_event *event =
+            rf_sim_schedule(sim, RF_SIM_READ, 100 + rf_sim_random(sim, READ_US));
+        event->node = node->index;
+        event->incarnation = node->incarnation;
+        event->machine = shard;
+    }
+}
+
+static void take_done(struct rf_sim *sim, struct rf_sim_node *node, uint32_t shard)
+{
+    struct rf_store_done done[16];
+    uint32_t             n = 0;
+    while ((n = rf_sim_store_poll(node->store, shard, done, 16)) != 0) {
+        for (uint32_t i = 0; i < n; i++) {
+            route_stored(sim, node, shard, &done[i]);
+        }
+    }
+    kick_sync(sim, node, shard);
+    kick_reads(sim, node, shard);
+}
+
+void rf_sim_read_done(struct rf_sim *sim, struct rf_sim_node *node, uint32_t shard)
+{
+    rf_sim_store_read_end(node->store, shard, &sim->rng);
+    take_done(sim, node, shard);
 }
 
 void rf_sim_submit(struct rf_sim *sim, struct rf_sim_node *node, uint32_t shard,
@@ -118,20 +151,14 @@ void rf_sim_submit(struct rf_sim *sim, struct rf_sim_node *node, uint32_t shard,
         route_stored(sim, node, shard, &done);
     }
     kick_sync(sim, node, shard);
+    kick_reads(sim, node, shard);
 }
 
 void rf_sim_sync_done(struct rf_sim *sim, struct rf_sim_node *node, uint32_t shard)
 {
-    struct rf_store_done done[16];
-    uint32_t             n = 0;
     node->syncing[shard] = false;
     rf_sim_store_sync_end(node->store, shard);
-    while ((n = rf_sim_store_poll(node->store, shard, done, 16)) != 0) {
-        for (uint32_t i = 0; i < n; i++) {
-            route_stored(sim, node, shard, &done[i]);
-        }
-    }
-    kick_sync(sim, node, shard);
+    take_done(sim, node, shard);
 }
 
 static uint32_t store_shard(const struct rf_sim *sim, const struct rf_store_op *op)
@@ -187,6 +214,16 @@ static void tell_alive(struct rf_sim *sim, struct rf_sim_node *node, uint64_t ab
     }
 }
 
+static void tell_storage(struct rf_sim *sim, struct rf_sim_node *node, uint64_t about,
+                         enum rf_storage_state storage)
+{
+    uint32_t        control = sim->options.n_shards;
+    struct rf_event event = {.kind = RF_EV_STORAGE, .as.peer = {.node = about, .storage = storage}};
+    for (uint32_t s = 0; s < control && !sim->gossip_only; s++) {
+        rf_sim_mail(sim, node, control, s, &event);
+    }
+}
+
 static uint32_t node_by_address(const struct rf_sim *sim, const char *address)
 {
     unsigned index = 0;
@@ -224,6 +261,9 @@ static void do_effect(struct rf_sim *sim, struct rf_sim_node *node, uint32_t mac
         break;
     case RF_FX_ALIVE:
         tell_alive(sim, node, effect->node, effect->as.up);
+        break;
+    case RF_FX_STORAGE:
+        tell_storage(sim, node, effect->node, effect->as.storage);
         break;
     case RF_FX_REFUSED:
         rf_sim_violation(sim, "node %u is refused: %s", node->index, effect->text);
@@ -420,6 +460,25 @@ void rf_sim_work(struct rf_sim *sim, struct rf_sim_node *node, uint32_t shard)
     plan_work(sim, node, shard);
 }
 
+static void tell_full(struct rf_sim *sim, struct rf_sim_node *node)
+{
+    struct rf_event event = {.kind = RF_EV_STORAGE,
+                             .as.peer = {.storage = node->full ? RF_STORAGE_FULL : RF_STORAGE_OK}};
+    rf_sim_push(sim, node, sim->options.n_shards, &event);
+}
+
+void rf_sim_node_set_full(struct rf_sim *sim, struct rf_sim_node *node, bool full)
+{
+    if (sim->options.engine || sim->gossip_only || full == node->full) {
+        return;
+    }
+    node->full = full;
+    rf_sim_store_set_full(node->store, full);
+    if (node->up) {
+        tell_full(sim, node);
+    }
+}
+
 void rf_sim_node_start(struct rf_sim *sim, struct rf_sim_node *node)
 {
     rf_assert(!node->up);
@@ -447,6 +506,9 @@ void rf_sim_node_start(struct rf_sim *sim, struct rf_sim_node *node)
         if (!sim->gossip_only || m == sim->options.n_shards) {
             run_at(sim, node, m, sim->now_us + rf_sim_random(sim, 1000000));
         }
+    }
+    if (node->full) {
+        tell_full(sim, node);
     }
 }
 
@@ -508,6 +570,7 @@ void rf_sim_node_fini(struct rf_sim *sim, struct rf_sim_node *node)
     }
     if (node->store != NULL) {
         sim->result.flushes += rf_sim_store_flushes(node->store);
+        sim->result.cold_reads += rf_sim_store_cold_reads(node->store);
     }
     rf_sim_store_free(node->store);
 }

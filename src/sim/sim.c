@@ -58,6 +58,8 @@ static void do_node_event(struct rf_sim *sim, struct rf_sim_event *event)
         rf_sim_submit(sim, node, event->machine, &event->as.store);
     } else if (event->kind == RF_SIM_SYNC) {
         rf_sim_sync_done(sim, node, event->machine);
+    } else if (event->kind == RF_SIM_READ) {
+        rf_sim_read_done(sim, node, event->machine);
     } else if (event->kind == RF_SIM_WORK) {
         rf_sim_work(sim, node, event->machine);
     } else if (node->machines[event->machine].run_at_us == event->at_us) {
@@ -73,6 +75,7 @@ static void do_event(struct rf_sim *sim, struct rf_sim_event *event)
     case RF_SIM_STORE:
     case RF_SIM_RUN:
     case RF_SIM_SYNC:
+    case RF_SIM_READ:
     case RF_SIM_WORK:
         if (!is_stale(sim, event)) {
             do_node_event(sim, event);
@@ -107,16 +110,16 @@ void rf_sim_until(struct rf_sim *sim, uint64_t at_us)
 
 /* ---- Life --------------------------------------------------------------------------------- */
 
-/* The real engine merges its files with the shipped strategy and its default options. */
+/* The real engine merges its files with the shipped strategies, by the seed, and default options. */
 static bool load_compaction(struct rf_sim *sim)
 {
+    const char        *name = sim->options.seed % 2 == 0 ? "compaction-stl" : "compaction-leveled";
     char               why[512];
     struct rf_problems problems = {0};
-    if (!rf_ok(rf_registry_get(sim->registry, RF_KIND_COMPACTION, "compaction-stl",
-                               &sim->compaction, why)) ||
+    if (!rf_ok(rf_registry_get(sim->registry, RF_KIND_COMPACTION, name, &sim->compaction, why)) ||
         !rf_ok(
             rf_plugin_options(sim->compaction, NULL, NULL, &sim->compaction_options, &problems))) {
-        rf_sim_violation(sim, "compaction-stl cannot be used: %s", why);
+        rf_sim_violation(sim, "%s cannot be used: %s", name, why);
         return false;
     }
     return true;

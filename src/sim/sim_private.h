@@ -25,6 +25,7 @@ enum rf_sim_kind {
     RF_SIM_STORE,  /* a store operation arrives at the shard that owns the store */
     RF_SIM_RUN,    /* a machine runs over its queue */
     RF_SIM_SYNC,   /* a store's sync is done */
+    RF_SIM_READ,   /* one of a store's reads of the disk is done */
     RF_SIM_WORK,   /* a store's background work goes on */
     RF_SIM_CLIENT, /* a client does its next thing */
     RF_SIM_FAULT,  /* the scenario does its next thing */
@@ -67,6 +68,7 @@ struct rf_sim_node {
     uint32_t              index;
     uint64_t              id;
     bool                  up;
+    bool                  full;        /* the model store refuses new values */
     uint32_t              incarnation; /* +1 at each start and crash */
     uint64_t              generation;
     uint64_t              cluster;         /* durable: the one that its identity names */
@@ -208,6 +210,8 @@ uint32_t rf_sim_node_by_id(const struct rf_sim *sim, uint64_t id); /* n_nodes: u
 /* --- node.c */
 void rf_sim_node_init(struct rf_sim *sim, uint32_t index);
 void rf_sim_node_fini(struct rf_sim *sim, struct rf_sim_node *node);
+/* Its disk is full, or not any more; its control machine hears of it. */
+void rf_sim_node_set_full(struct rf_sim *sim, struct rf_sim_node *node, bool full);
 void rf_sim_node_start(struct rf_sim *sim, struct rf_sim_node *node);
 void rf_sim_node_crash(struct rf_sim *sim, struct rf_sim_node *node);
 /* Queues an event for a machine (its references pass over) and lets it run soon. */
@@ -221,6 +225,7 @@ void           rf_sim_submit(struct rf_sim *sim, struct rf_sim_node *node, uint3
                              struct rf_store_op *op);
 void           rf_sim_work(struct rf_sim *sim, struct rf_sim_node *node, uint32_t shard);
 void           rf_sim_sync_done(struct rf_sim *sim, struct rf_sim_node *node, uint32_t shard);
+void           rf_sim_read_done(struct rf_sim *sim, struct rf_sim_node *node, uint32_t shard);
 struct rf_time rf_sim_clock(const struct rf_sim *sim, const struct rf_sim_node *node);
 
 /* --- views.c */

@@ -14,6 +14,9 @@
 #define SEGMENT_BYTES (32u * 1024)
 #define MEMTABLE_BYTES (64u * 1024)
 #define WAL_BYTES (256u * 1024)
+#define COLD_ONE_IN 3u                /* reads of files that must wait for the disk */
+#define ROW_CACHE_BYTES (128u * 1024) /* on every second node */
+#define READS_MAX 8u                  /* that a shard has under way */
 
 struct rf_sim_store {
     struct rf_sim_store_config config;
@@ -22,7 +25,9 @@ struct rf_sim_store {
     struct rf_engine          *engine; /* NULL while the node is down */
     bool                       syncing[SHARDS_MAX];
     struct rf_job             *jobs[SHARDS_MAX];
-    uint64_t                   flushes;
+    struct rf_cold_read       *reads[SHARDS_MAX][READS_MAX];
+    uint32_t                   n_reads[SHARDS_MAX];
+    uint64_t                   flushes, cold_reads;
 };
 
 /* ---- Life --------------------------------------------------------------------------------- */
@@ -36,6 +41,7 @@ struct rf_sim_store *rf_sim_store_new(const struct rf_sim_store_config *config)
     if (config->engine) {
         store->disk = rf_disk_new(config->seed);
         rf_assert(store->disk != NULL);
+        rf_disk_cold_one_in(store->disk, COLD_ONE_IN);
         return store;
     }
     for (uint32_t s = 0; s < config->n_shards; s++) {
@@ -43,6 +49,21 @@ struct rf_sim_store *rf_sim_store_new(const struct rf_sim_store_config *config)
         rf_assert(store->models[s] != NULL);
     }
     return store;
+}
+
+static void end_read(struct rf_sim_store *store, uint32_t shard, uint32_t number)
+{
+    struct rf_cold_read *read = store->reads[shard][number];
+    store->reads[shard][number] = store->reads[shard][--store->n_reads[shard]];
+    rf_cold_read_run(read);
+    rf_store_cold_end(rf_engine_store(store->engine, shard), read);
+}
+
+static void end_reads(struct rf_sim_store *store, uint32_t shard)
+{
+    while (store->n_reads[shard] != 0) {
+        end_read(store, shard, 0);
+    }
 }
 
 /* Lets go of the engine: whatever was under way is ended or given up first. */
@@ -53,6 +74,8 @@ static void close_engine(struct rf_sim_store *store)
         struct rf_store *one = rf_engine_store(store->engine, s);
         uint32_t         n = 0;
         store->flushes += rf_store_stats(one).flushes;
+        store->cold_reads += rf_store_stats(one).cold_reads;
+        end_reads(store, s);
         if (store->jobs[s] != NULL) {
             (void)rf_store_job_end(one, store->jobs[s]).rc;
             store->jobs[s] = NULL;
@@ -99,12 +122,15 @@ bool rf_sim_store_open(struct rf_sim_store *store, char why[512])
         .n_shards = store->config.n_shards,
         .segment_max = SEGMENT_BYTES,
         .random = store->config.node,
+        .secret = store->config.seed,
         .memtable_max = MEMTABLE_BYTES,
         .wal_max = WAL_BYTES,
     };
     struct rf_table_policy policy = {.id = store->config.table,
                                      .bloom_bits_per_key = 10,
                                      .lz4 = true,
+                                     .row_cache_bytes =
+                                         store->config.seed % 2 == 0 ? 0 : ROW_CACHE_BYTES,
                                      .host = rf_registry_host()};
     if (store->config.compaction != NULL) {
         policy.compaction = &store->config.compaction->ops.compaction;
@@ -169,11 +195,12 @@ uint32_t rf_sim_store_poll(struct rf_sim_store *store, uint32_t shard,
                : rf_model_ops.poll(store->models[shard], ret_done, max);
 }
 
-bool rf_sim_store_sync_begin(struct rf_sim_store *store, uint32_t shard)
+bool rf_sim_store_sync_begin(struct rf_sim_store *store, uint32_t shard, uint64_t mono_us)
 {
     if (!store->config.engine) {
         return rf_model_sync_begin(store->models[shard]);
     }
+    rf_store_set_log_time(rf_engine_store(store->engine, shard), mono_us);
     store->syncing[shard] = rf_store_log_begin(rf_engine_store(store->engine, shard));
     return store->syncing[shard];
 }
@@ -187,6 +214,24 @@ void rf_sim_store_sync_end(struct rf_sim_store *store, uint32_t shard)
     rf_store_log_run(rf_engine_store(store->engine, shard));
     rf_store_log_end(rf_engine_store(store->engine, shard));
     store->syncing[shard] = false;
+}
+
+bool rf_sim_store_read_begin(struct rf_sim_store *store, uint32_t shard)
+{
+    if (!store->config.engine || store->n_reads[shard] == READS_MAX) {
+        return false;
+    }
+    struct rf_cold_read *read = rf_store_cold_begin(rf_engine_store(store->engine, shard));
+    if (read != NULL) {
+        store->reads[shard][store->n_reads[shard]++] = read;
+    }
+    return read != NULL;
+}
+
+void rf_sim_store_read_end(struct rf_sim_store *store, uint32_t shard, struct rf_rng *rng)
+{
+    rf_assert(store->n_reads[shard] != 0);
+    end_read(store, shard, (uint32_t)rf_rng_below(rng, store->n_reads[shard]));
 }
 
 void rf_sim_store_work(struct rf_sim_store *store, uint32_t shard, uint64_t wall_ms)
@@ -232,10 +277,12 @@ bool rf_sim_store_get(struct rf_sim_store *store, uint64_t table, struct rf_slic
     }
     struct rf_store_done done = {0};
     struct rf_store_op op = {.kind = RF_STORE_READ, .table = table, .token = token, .row.key = key};
-    /* Asked when nothing is under way: the answer is there at once. */
-    if (!rf_ok(rf_lsm_ops.submit(rf_engine_store(store->engine, shard_of(store, token)), &op,
-                                 &done)) ||
-        done.status != RF_STORE_FOUND) {
+    struct rf_store   *one = rf_engine_store(store->engine, shard_of(store, token));
+    /* A look from outside, when nothing is under way: the disk answers at once. */
+    rf_disk_cold_one_in(store->disk, 0);
+    bool answered = rf_ok(rf_lsm_ops.submit(one, &op, &done));
+    rf_disk_cold_one_in(store->disk, COLD_ONE_IN);
+    if (!answered || done.status != RF_STORE_FOUND) {
         rf_blob_drop(done.row.blob);
         return false;
     }
@@ -260,4 +307,13 @@ uint64_t rf_sim_store_flushes(const struct rf_sim_store *store)
         flushes += rf_store_stats(rf_engine_store(store->engine, s)).flushes;
     }
     return flushes;
+}
+
+uint64_t rf_sim_store_cold_reads(const struct rf_sim_store *store)
+{
+    uint64_t reads = store->cold_reads;
+    for (uint32_t s = 0; s < store->config.n_shards && store->engine != NULL; s++) {
+        reads += rf_store_stats(rf_engine_store(store->engine, s)).cold_reads;
+    }
+    return reads;
 }

@@ -21,6 +21,8 @@ static struct rf_result fail(struct rf_engine_error *error, struct rf_result res
     return result;
 }
 
+#define CACHE_MIN (64u * 1024) /* bytes of a row cache: less is not worth its bookkeeping */
+
 /* ---- Directory and identity --------------------------------------------------------------- */
 
 /* A new directory's own name must be durable too. Its parent may belong to somebody else and not be
@@ -80,6 +82,9 @@ static struct rf_result take_identity(struct rf_engine *engine, struct rf_engine
         return fail(error, read, "the file %s/identity cannot be used: %s", config->dir,
                     rf_rc_text(read.rc));
     }
+    if (engine->identity.log_secret == 0) {
+        engine->identity.log_secret = config->secret | 1; /* 0 means none */
+    }
     engine->identity.generation++;
     struct rf_result written = rf_identity_write(config->fs, config->dir, &engine->identity);
     if (!rf_ok(written)) {
@@ -91,12 +96,20 @@ static struct rf_result take_identity(struct rf_engine *engine, struct rf_engine
 
 /* ---- Recovery ----------------------------------------------------------------------------- */
 
+#define LOGS_MAX 256u
+
+/* The log of one shard, of this run or an earlier one. */
+struct replay_log {
+    struct rf_wal_history history;
+    uint64_t              last_segment;
+    bool                  torn_start; /* its last segment holds a torn group and nothing else */
+};
+
 struct replay {
     struct rf_engine *engine;
     char              dir[RF_PATH_SIZE];
     struct rf_result  result;
-    uint64_t          last_segment[256]; /* per shard that ever wrote */
-    uint64_t          last_seq[256];
+    struct replay_log logs[LOGS_MAX];
     bool              damaged;
 };
 
@@ -128,25 +141,22 @@ static void mark_last_segment(struct rf_engine *engine, uint32_t shard)
     }
 }
 
-/* Segments of a shard come in order. Sequences that are missing between two of them were durable
- * (the later one says so) and are lost. */
+/* Segments of a shard come in order. Is this one to be put aside? */
 static bool note_segment(struct replay *replay, uint32_t shard, uint64_t segment,
-                         const struct rf_wal_info *info, bool damaged)
+                         const struct rf_wal_info *info)
 {
-    uint64_t last_seq = replay->last_seq[shard];
-    bool     gap = last_seq != 0 && info->first_seq != 0 && info->first_seq != last_seq + 1;
-    replay->engine->recovery.segments++;
-    replay->engine->recovery.torn_tails += info->torn_at != 0;
-    replay->engine->recovery.damaged_segments += damaged || gap;
-    replay->damaged = replay->damaged || damaged || gap;
-    replay->last_segment[shard] = segment;
-    if (info->last_seq > last_seq) {
-        replay->last_seq[shard] = info->last_seq;
-    }
-    if (gap) {
+    struct rf_recovery *found = &replay->engine->recovery;
+    bool                damaged = info->damages != 0 || info->gap;
+    found->segments++;
+    found->torn_tails += info->torn;
+    found->damaged_segments += damaged;
+    replay->damaged = replay->damaged || damaged;
+    replay->logs[shard].last_segment = segment;
+    replay->logs[shard].torn_start = info->torn && info->torn_at == 0;
+    if (info->gap) {
         mark_last_segment(replay->engine, shard);
     }
-    return damaged || gap;
+    return damaged;
 }
 
 static uint64_t number_of(const char *name)
@@ -193,37 +203,87 @@ static void replay_segment(void *argument, const char *name)
         return;
     }
     snprintf(path, sizeof(path), "%s/%s", replay->dir, name);
-    struct rf_result read =
-        rf_wal_read(engine->config.fs, path, segment, replay_record, replay, &info);
-    bool damaged = read.rc == RF_CORRUPT;
-    bool aside = note_segment(replay, shard, segment, &info, damaged);
+    struct rf_result read = rf_wal_read(engine->config.fs, path, segment,
+                                        &replay->logs[shard].history, replay_record, replay, &info);
+    bool             aside = note_segment(replay, shard, segment, &info);
     atomic_fetch_add(&engine->old_bytes, info.size);
     if (rf_ok(replay->result)) {
-        replay->result = damaged ? rf_result(RF_OK) : read;
+        replay->result = read.rc == RF_CORRUPT ? rf_result(RF_OK) : read;
     }
     if (rf_ok(replay->result)) {
         replay->result = keep_name(engine, name, aside);
     }
 }
 
-/* Damage below the durable mark: which keys it held is not known, so no partition can say for sure
- * (S31). The log goes on with the records that are fine. */
-static struct rf_result quarantine_all(struct rf_engine *engine)
+/* Damage below the durable mark: the partitions that lost records cannot say for sure (S31). The log
+ * goes on with the records that are fine. */
+static struct rf_result quarantine_lost(struct rf_engine *engine, const struct replay *replay)
 {
+    uint32_t n = 0;
+    for (uint32_t p = 0; p < engine->identity.n_partitions; p++) {
+        bool lost = false;
+        for (uint32_t s = 0; s < LOGS_MAX; s++) {
+            lost = lost || replay->logs[s].history.lost[p];
+        }
+        n += lost;
+        RF_TRY(lost ? rf_partition_quarantine(engine, p) : rf_result(RF_OK));
+    }
     rf_log(
         RF_LOG_ERROR, "wal_damaged",
-        "segments=%llu text=\"the write-ahead log has lost acknowledged writes; this replica does "
-        "not answer for what it may have lost until it is repaired from its peers. Check the disk; "
-        "the damaged segments stay in the directory wal as *.damaged, and can be deleted when the "
-        "replica is repaired\"",
-        (unsigned long long)engine->recovery.damaged_segments);
-    for (uint32_t p = 0; p < engine->identity.n_partitions; p++) {
-        RF_TRY(rf_partition_quarantine(engine, p));
+        "segments=%llu partitions=%u text=\"the write-ahead log has lost acknowledged writes; this "
+        "replica does not answer for what it may have lost until it is repaired from its peers. "
+        "Check the disk; the damaged segments stay in the directory wal as *.damaged, and can be "
+        "deleted when the replica is repaired\"",
+        (unsigned long long)engine->recovery.damaged_segments, n);
+    return rf_result(RF_OK);
+}
+
+/* What reading has left open. */
+static struct rf_result end_histories(struct rf_engine *engine, struct replay *replay)
+{
+    char name[RF_WAL_NAME_SIZE];
+    char path[RF_PATH_SIZE + RF_WAL_NAME_SIZE];
+    for (uint32_t s = 0; s < LOGS_MAX; s++) {
+        struct replay_log *log = &replay->logs[s];
+        rf_wal_history_end(&log->history);
+        engine->recovery.unclean_logs += log->history.met && !log->history.closed;
+        if (log->torn_start) {
+            rf_wal_segment_name(s, log->last_segment, name);
+            snprintf(path, sizeof(path), "%s/%s", replay->dir, name);
+            RF_TRY(rf_wal_cut(engine->config.fs, path));
+        }
+    }
+    return replay->damaged ? quarantine_lost(engine, replay) : rf_result(RF_OK);
+}
+
+/* The logs of this run. */
+static struct rf_result begin_logs(struct rf_engine *engine, const struct replay *replay)
+{
+    const struct rf_engine_config *config = &engine->config;
+    uint64_t last = 0; /* all shards go on above it, so that numbers follow the order of runs */
+    for (uint32_t s = 0; s < LOGS_MAX; s++) {
+        last = replay->logs[s].last_segment > last ? replay->logs[s].last_segment : last;
+    }
+    for (uint32_t s = 0; s < config->n_shards; s++) {
+        const struct rf_wal_history *history = &replay->logs[s].history;
+        struct rf_wal_config         wal = {
+                    .fs = config->fs,
+                    .dir = replay->dir,
+                    .shard = s,
+                    .n_shards = config->n_shards,
+                    .n_partitions = engine->identity.n_partitions,
+                    .secret = engine->identity.log_secret,
+                    .segment = last + 1,
+                    .next_seq = history->next_seq == 0 ? 1 : history->next_seq,
+                    .segment_max = config->segment_max,
+                    .part_seq = history->part_seq,
+        };
+        RF_TRY(rf_wal_new(&wal, &engine->stores[s].wal));
     }
     return rf_result(RF_OK);
 }
 
-static struct rf_result replay_log(struct rf_engine *engine, struct replay *replay)
+static struct rf_result replay_all(struct rf_engine *engine, struct replay *replay)
 {
     const struct rf_engine_config *config = &engine->config;
     struct rf_fs                   fs = config->fs;
@@ -231,20 +291,13 @@ static struct rf_result replay_log(struct rf_engine *engine, struct replay *repl
     RF_TRY(fs.ops->sync_dir(fs.context, config->dir));
     RF_TRY(fs.ops->sync_dir(fs.context, replay->dir));
     RF_TRY(rf_partitions_open(engine));
+    for (uint32_t s = 0; s < LOGS_MAX; s++) {
+        replay->logs[s].history.secret = engine->identity.log_secret;
+    }
     RF_TRY(fs.ops->list(fs.context, replay->dir, replay_segment, replay));
     RF_TRY(replay->result);
-    if (replay->damaged) {
-        RF_TRY(quarantine_all(engine));
-    }
-    uint64_t last = 0; /* all shards go on above it, so that numbers follow the order of runs */
-    for (uint32_t s = 0; s < 256; s++) {
-        last = replay->last_segment[s] > last ? replay->last_segment[s] : last;
-    }
-    for (uint32_t s = 0; s < config->n_shards; s++) {
-        RF_TRY(rf_wal_new(fs, replay->dir, s, last + 1, replay->last_seq[s] + 1,
-                          config->segment_max, &engine->stores[s].wal));
-    }
-    return rf_result(RF_OK);
+    RF_TRY(end_histories(engine, replay));
+    return begin_logs(engine, replay);
 }
 
 /* After damage the absence of a cluster's state proves nothing, at later starts neither. */
@@ -267,7 +320,7 @@ static struct rf_result recover(struct rf_engine *engine, struct rf_engine_error
     }
     replay->engine = engine;
     snprintf(replay->dir, sizeof(replay->dir), "%s/wal", engine->config.dir);
-    struct rf_result result = replay_log(engine, replay);
+    struct rf_result result = replay_all(engine, replay);
     if (!rf_ok(result)) {
         result = fail(error, result, "recovery from %s failed: %s", engine->config.dir,
                       rf_rc_text(result.rc));
@@ -320,6 +373,7 @@ struct rf_result rf_engine_open(const struct rf_engine_config *config,
         rf_engine_close(engine);
         return opened;
     }
+    rf_space_start(engine);
     *ret_engine = engine;
     return rf_result(RF_OK);
 }
@@ -409,6 +463,11 @@ struct rf_result rf_engine_add_table(struct rf_engine *engine, const struct rf_t
             return rf_result(RF_NO_MEMORY);
         }
         table->policy = *policy;
+        uint64_t bytes = policy->row_cache_bytes / engine->config.n_shards;
+        if (bytes != 0 && table->cache == NULL) {
+            table->cache = rf_row_cache_new(bytes < CACHE_MIN ? CACHE_MIN : (size_t)bytes);
+            RF_TRY(rf_result(table->cache == NULL ? RF_NO_MEMORY : RF_OK));
+        }
     }
     return rf_result(RF_OK);
 }
@@ -441,13 +500,13 @@ bool rf_engine_meta(struct rf_engine *engine, const char *key, struct rf_row *re
     uint64_t               token = rf_hash64(name, 0);
     struct rf_store       *store = rf_store_of_partition(engine, rf_partition_of(engine, token));
     struct rf_store_table *table = rf_store_table_of(store, RF_TABLE_META);
-    struct rf_row          found = {0};
+    struct rf_search       search = {0};
     struct rf_row          copy;
-    uint64_t               seq = 0;
     if (table != NULL) {
-        (void)rf_store_find(store, table, token, name, NULL, &found, &seq);
+        rf_search_init(&search, &table->policy, token, name, NULL);
+        (void)rf_store_find(store, table, &search, false, NULL);
     }
-    if (!rf_row_exists(&found) || !rf_ok(rf_row_copy(&found, &copy))) {
+    if (!rf_row_exists(&search.best) || !rf_ok(rf_row_copy(&search.best, &copy))) {
         return false;
     }
     if (!keep_meta(engine, copy.blob)) {

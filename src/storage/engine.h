@@ -19,13 +19,15 @@ struct rf_engine_config {
     uint32_t     n_shards;     /* 1 … 254 */
     uint64_t     segment_max;  /* bytes per WAL segment */
     uint64_t     random;       /* from the host: becomes the node id at the first start */
+    uint64_t     secret;       /* ditto, and the logs' secret; independent of `random` */
     /* Limits of the node, shared evenly by the stores; 0: none. */
     uint64_t memtable_max;       /* bytes of one table's memtables; above, they are flushed */
     uint64_t memtable_total_max; /* bytes of all; above, the largest table is flushed, at twice as
                                     much writes are refused */
     uint64_t wal_max;            /* bytes of all segments; above, what pins the oldest is flushed */
-    uint32_t disk_reserve; /* hundredths of a percent of the disk; with less free, new values are
-                              refused (RF_STORE_FULL), deletes are not */
+    uint32_t
+        disk_reserve; /* hundredths of a percent of the disk that are kept for merges; with less
+                              free, new values are refused (RF_STORE_FULL), deletes are not */
 };
 
 /* Why opening failed, for the operator. */
@@ -62,6 +64,18 @@ uint32_t rf_engine_shard_of(const struct rf_engine *engine, uint64_t token);
 /* The shard that runs the operation: a scan names its partition, the others a token. Thread: any. */
 uint32_t rf_engine_op_shard(const struct rf_engine *engine, const struct rf_store_op *op);
 
+/* The disk, as it was measured last: with every few MiB written, at the end of every job, and once a
+ * second. Thread: any. Blocks: no. */
+struct rf_disk_space {
+    uint64_t free_bytes, total_bytes;
+    uint64_t needed_bytes; /* with less free it is full: the reserve, and room for the memtables */
+    bool     low;          /* nearly full: the alarm before */
+    bool     full;         /* new values are refused */
+};
+struct rf_disk_space rf_engine_disk(const struct rf_engine *engine);
+/* What this node's storage takes. Thread: any. Blocks: no. */
+enum rf_storage_state rf_engine_storage_state(const struct rf_engine *engine);
+
 /* Makes a table known to every store; before the stores are used. */
 RF_CHECKED struct rf_result rf_engine_add_table(struct rf_engine             *engine,
                                                 const struct rf_table_policy *policy);
@@ -80,6 +94,7 @@ struct rf_recovery {
     uint64_t deleted_files;          /* left by a crash */
     uint64_t adopted_files;          /* valid ones behind a manifest's bad tail */
     uint64_t quarantined_partitions; /* cannot say (S31, D10) */
+    uint64_t unclean_logs;           /* of shards: did not end in order (a crash) */
 };
 struct rf_recovery rf_engine_recovery(const struct rf_engine *engine);
 
@@ -88,10 +103,33 @@ extern const struct rf_store_ops rf_lsm_ops;
 
 /* The log: as rf_wal_begin/run/end; `end` turns waiting operations into completions for `poll`. */
 bool rf_store_log_begin(struct rf_store *store);
+/* Tells the time of a clock that never jumps, before log_begin: for syncs of tables with `interval`,
+ * and for marks when the log is idle. Without it there are none. Thread: owner. */
+void rf_store_set_log_time(struct rf_store *store, uint64_t mono_us);
+/* When log_begin has something to do although nothing new came; UINT64_MAX: never. Thread: owner. */
+uint64_t rf_store_log_wake_us(const struct rf_store *store);
+/* Ends the log in order: everything is synced, and the next start can tell. Nothing may be under way
+ * or wait, and nothing may be submitted any more. Thread: owner. Blocks: yes. */
+void rf_store_log_close(struct rf_store *store);
 void rf_store_log_run(struct rf_store *store); /* the log thread; blocks */
 void rf_store_log_end(struct rf_store *store);
 /* Has the log failed? Then nothing is acknowledged any more. Thread: owner. Blocks: no. */
 bool rf_store_read_only(const struct rf_store *store);
+
+/* ---- Cold reads --------------------------------------------------------------------------- */
+
+/* Operations whose blocks are not in memory wait (RF_PENDING) until a thread that may block has read
+ * them: `begin` and `end` on the owner thread, `run` on any one thread in between; any number may be
+ * under way. They hold the files that they read open. Later operations on the same key wait too. */
+struct rf_cold_read;
+
+/* The next one that is due; NULL: none. Cheap when there is none. Thread: owner. Blocks: no. */
+struct rf_cold_read *rf_store_cold_begin(struct rf_store *store);
+/* Thread: any one. Blocks: reads blocks. */
+void rf_cold_read_run(struct rf_cold_read *read);
+/* Takes the result over and frees the read; completions come out of `poll`. One that was begun must be
+ * run and ended before the engine closes. Thread: owner. Blocks: no. */
+void rf_store_cold_end(struct rf_store *store, struct rf_cold_read *read);
 
 /* ---- Background jobs ---------------------------------------------------------------------- */
 
@@ -123,18 +161,22 @@ bool rf_store_compaction_wanted(const struct rf_store *store);
 struct rf_store_stats {
     uint64_t applies, reads, scans, newer, memtable_hits;
     uint64_t bloom_negatives, files_asked, files_skipped; /* look-ups in files */
-    uint64_t cannot_say, damaged_blocks;
+    uint64_t cache_hits, cache_misses, cache_admitted, cache_refused, cache_evicted, cache_removed;
+    uint64_t cache_bytes, cache_rows; /* gauges */
+    uint64_t cold_reads, cold_waits;  /* read from the disk; waited for such a read of their key */
+    uint64_t cannot_say, damaged_blocks, healed_keys;
+    uint64_t damages; /* gauge: token intervals in which rows are lost */
     uint64_t flushes, flushed_rows, flushed_bytes;
     uint64_t compactions, compacted_in_bytes, compacted_out_bytes;
     uint64_t dropped_rows;   /* left out by flush and compaction */
     uint64_t expired_values; /* values that became markers (D2) */
+    uint64_t dropped_files;  /* deleted whole: nothing in them was needed any more (D2) */
     uint64_t failed_jobs;
     uint64_t files, file_bytes, file_memory; /* gauges; memory of indexes and filters */
     uint64_t wal_live_bytes;                 /* gauge: segments that are still needed */
     uint64_t quarantined_partitions;         /* gauge */
     uint64_t wal_groups, wal_bytes, wal_records;
     uint64_t memtable_bytes, memtable_rows; /* gauges */
-    uint64_t disk_full;                     /* gauge, 1: new values are refused */
     uint64_t read_only; /* gauge, 1: the log failed; nothing is acknowledged any more */
 };
 /* Walks all files: once a second, not per request. Thread: owner. Blocks: no. */

@@ -7,10 +7,11 @@
 #include "format/codec.h"
 
 /* u32 magic, u32 crc32c (all after it), u32 format, u32 partitions, u64 node, u64 generation; since
- * format 2 also u64 cluster, u32 flags, u32 zero. */
+ * format 2 also u64 cluster, u32 flags, u32 zero; since format 3 also u64 secret of the logs. */
 #define IDENTITY_MAGIC 0x44494652u /* "RFID" */
-#define IDENTITY_FORMAT 2u
-#define IDENTITY_SIZE 48u
+#define IDENTITY_FORMAT 3u
+#define IDENTITY_SIZE 56u
+#define IDENTITY_SIZE_2 48u
 #define IDENTITY_SIZE_1 32u
 #define IDENTITY_SIZE_MAX 256u /* of formats to come: told from damage by their checksum */
 #define FLAG_UNSURE 1u
@@ -32,7 +33,8 @@ static struct rf_result decode(struct rf_slice bytes, struct rf_identity *ret_id
     if (format == 0 || format > IDENTITY_FORMAT) {
         return rf_result(RF_WRONG_VERSION);
     }
-    if (bytes.size != (format == 1 ? IDENTITY_SIZE_1 : IDENTITY_SIZE)) {
+    static const size_t sizes[IDENTITY_FORMAT] = {IDENTITY_SIZE_1, IDENTITY_SIZE_2, IDENTITY_SIZE};
+    if (bytes.size != sizes[format - 1]) {
         return rf_result(RF_CORRUPT);
     }
     struct rf_identity identity = {
@@ -45,6 +47,7 @@ static struct rf_result decode(struct rf_slice bytes, struct rf_identity *ret_id
         identity.cluster = rf_load_le(data + 32, 8);
         identity.unsure = (rf_load_le(data + 40, 4) & FLAG_UNSURE) != 0;
     }
+    identity.log_secret = format < 3 ? 0 : rf_load_le(data + 48, 8);
     *ret_identity = identity;
     return rf_result(RF_OK);
 }
@@ -92,6 +95,7 @@ struct rf_result rf_identity_write(struct rf_fs fs, const char *dir,
     rf_store_le(bytes + 24, identity->generation, 8);
     rf_store_le(bytes + 32, identity->cluster, 8);
     rf_store_le(bytes + 40, identity->unsure ? FLAG_UNSURE : 0, 4);
+    rf_store_le(bytes + 48, identity->log_secret, 8);
     rf_store_le(bytes + 4, rf_crc32c(0, rf_slice(bytes + 8, sizeof(bytes) - 8)), 4);
     struct rf_result gone = fs.ops->unlink(fs.context, path); /* left by a crash */
     if (!rf_ok(gone) && gone.rc != RF_NOT_FOUND) {

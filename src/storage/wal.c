@@ -10,12 +10,19 @@
 #define GROUP_LIMIT (32u * 1024 * 1024) /* an open group beyond this pushes back */
 #define PATH_SIZE 4096u
 
+#define BLOCK 4096u /* a mark begins in a block of its own: who loses the last group keeps it */
+
 /* One group in memory: encoded records, and the sequences that they got. */
 struct group {
-    struct rf_buf buf;
-    uint64_t      first_seq;
-    uint32_t      n;
-    bool          sealed; /* its header is filled in */
+    struct rf_buf       buf;
+    struct rf_slice     bytes; /* of the buffer, when sealed: what is written */
+    uint64_t            first_seq;
+    uint32_t            n;
+    struct rf_wal_part *parts; /* cap_parts */
+    uint32_t            n_parts, cap_parts;
+    bool                sealed; /* its header is filled in */
+    bool                mark;   /* no records: tells what is durable */
+    bool                closed; /* a mark that ends the log */
 };
 
 /* A segment of this run. */
@@ -26,18 +33,22 @@ struct segment {
 };
 
 struct rf_wal {
-    uint32_t     magic;
-    uint32_t     shard;
-    struct rf_fs fs;
-    char         dir[PATH_SIZE];
-    uint64_t     segment_max;
+    uint32_t             magic;
+    struct rf_wal_config config; /* but for dir and part_seq */
+    char                 dir[PATH_SIZE];
+    uint32_t             parts_max; /* partitions of one group */
     /* Owner thread. */
     struct group        open;
     uint64_t            next_seq;
-    uint64_t            durable_seq;
+    uint64_t            written_seq, durable_seq;
+    uint64_t            part_seq[RF_WAL_PARTS_MAX]; /* last of each partition */
+    uint64_t            part_in[RF_WAL_PARTS_MAX];  /* first sequence of the last group it is in */
     bool                writing_busy;
+    bool                sync;   /* the run on its way ends with a sync */
+    bool                marked; /* nothing was written since the last mark */
+    bool                closed;
     enum rf_rc          failure; /* RF_OK while the log works */
-    bool                again;   /* `writing` found no space */
+    bool                again;   /* `writing` found no space or descriptor */
     struct rf_wal_stats stats;
     struct segment     *segments; /* oldest first; the last one is being written */
     uint32_t            n_segments, cap_segments;
@@ -46,8 +57,13 @@ struct rf_wal {
     struct group   writing;
     struct rf_file file;
     bool           file_open;
-    uint64_t       segment; /* of `file`, or the next to make */
+    bool           file_dirty;        /* something in it is not synced */
+    bool           name_durable;      /* its entry in the directory is */
+    uint64_t       segment;           /* of `file`, or the next to make */
+    uint64_t       segment_first_seq; /* ditto */
     uint64_t       offset;
+    uint64_t       run_bytes;   /* by which the segment grew */
+    uint64_t       run_durable; /* up to where a finished segment was made durable; 0: none was */
     enum rf_rc     run_result;
 };
 
@@ -74,23 +90,47 @@ bool rf_wal_segment_parse(const char *name, uint32_t *ret_shard, uint64_t *ret_s
     return true;
 }
 
-struct rf_result rf_wal_new(struct rf_fs fs, const char *dir, uint32_t shard, uint64_t segment,
-                            uint64_t next_seq, uint64_t segment_max, struct rf_wal **ret_wal)
+static void fini_group(struct group *group)
 {
-    rf_assert(segment >= 1);
-    rf_assert(next_seq >= 1);
+    rf_buf_fini(&group->buf);
+    rf_mem_free(group->parts);
+}
+
+static bool init_group(struct group *group, uint32_t cap_parts)
+{
+    group->cap_parts = cap_parts;
+    group->parts = RF_NEW_ARRAY(struct rf_wal_part, cap_parts);
+    return group->parts != NULL;
+}
+
+struct rf_result rf_wal_new(const struct rf_wal_config *config, struct rf_wal **ret_wal)
+{
+    rf_assert(config->segment >= 1);
+    rf_assert(config->next_seq >= 1);
+    rf_assert(config->n_partitions >= 1 && config->n_partitions <= RF_WAL_PARTS_MAX);
+    rf_assert(config->n_shards >= 1 && config->n_shards <= UINT8_MAX && config->shard <= UINT8_MAX);
     struct rf_wal *wal = RF_NEW(struct rf_wal);
     if (wal == NULL) {
         return rf_result(RF_NO_MEMORY);
     }
     wal->magic = WAL_MAGIC;
-    wal->fs = fs;
-    wal->shard = shard;
-    wal->segment = segment;
-    wal->segment_max = segment_max;
-    wal->next_seq = next_seq;
-    wal->durable_seq = next_seq - 1;
-    snprintf(wal->dir, sizeof(wal->dir), "%s", dir);
+    wal->config = *config;
+    wal->config.dir = NULL;
+    wal->config.part_seq = NULL;
+    wal->parts_max = (config->n_partitions + config->n_shards - 1) / config->n_shards;
+    wal->segment = config->segment;
+    wal->next_seq = config->next_seq;
+    wal->written_seq = config->next_seq - 1;
+    wal->durable_seq = config->next_seq - 1;
+    wal->marked = true;
+    if (config->part_seq != NULL) {
+        memcpy(wal->part_seq, config->part_seq, sizeof(wal->part_seq));
+    }
+    snprintf(wal->dir, sizeof(wal->dir), "%s", config->dir);
+    if (!init_group(&wal->open, RF_WAL_PARTS_MAX) || !init_group(&wal->writing, RF_WAL_PARTS_MAX)) {
+        rf_wal_free(wal);
+        return rf_result(RF_NO_MEMORY);
+    }
     *ret_wal = wal;
     return rf_result(RF_OK);
 }
@@ -103,13 +143,37 @@ void rf_wal_free(struct rf_wal *wal)
     rf_assert(wal->magic == WAL_MAGIC);
     rf_assert(!wal->writing_busy);
     if (wal->file_open) {
-        wal->fs.ops->close(wal->fs.context, wal->file);
+        wal->config.fs.ops->close(wal->config.fs.context, wal->file);
     }
-    rf_buf_fini(&wal->open.buf);
-    rf_buf_fini(&wal->writing.buf);
+    fini_group(&wal->open);
+    fini_group(&wal->writing);
     rf_mem_free(wal->segments);
     wal->magic = 0;
     rf_mem_free(wal);
+}
+
+static void begin_group(struct rf_wal *wal, struct group *group, uint32_t n_parts)
+{
+    rf_buf_clear(&group->buf);
+    rf_wal_group_begin(&group->buf, n_parts);
+    group->first_seq = wal->next_seq;
+    group->n = 0;
+    group->n_parts = 0;
+    group->sealed = false;
+    group->mark = false;
+    group->closed = false;
+}
+
+/* The record's partition is one of the group's: where its records were before. */
+static void note_part(struct rf_wal *wal, struct group *group, uint32_t partition)
+{
+    rf_assert(partition < wal->config.n_partitions);
+    if (wal->part_in[partition] != group->first_seq) {
+        rf_assert(group->n_parts < wal->parts_max);
+        wal->part_in[partition] = group->first_seq;
+        group->parts[group->n_parts++] = (struct rf_wal_part){partition, wal->part_seq[partition]};
+    }
+    wal->part_seq[partition] = wal->next_seq;
 }
 
 struct rf_result rf_wal_append(struct rf_wal *wal, const struct rf_wal_record *record,
@@ -117,17 +181,14 @@ struct rf_result rf_wal_append(struct rf_wal *wal, const struct rf_wal_record *r
 {
     rf_assert(wal->magic == WAL_MAGIC);
     struct group *group = &wal->open;
-    if (wal->failure != RF_OK) {
+    if (wal->failure != RF_OK || wal->closed) {
         return rf_result(RF_IO_ERROR);
     }
-    if (group->buf.size > GROUP_LIMIT) {
+    if (group->buf.size > GROUP_LIMIT && group->n != 0) {
         return rf_result(RF_LIMIT);
     }
     if (group->n == 0) {
-        rf_buf_clear(&group->buf);
-        rf_wal_group_begin(&group->buf);
-        group->first_seq = wal->next_seq;
-        group->sealed = false;
+        begin_group(wal, group, wal->parts_max);
     }
     size_t before = group->buf.size;
     rf_wal_record_encode(&group->buf, record);
@@ -136,6 +197,7 @@ struct rf_result rf_wal_append(struct rf_wal *wal, const struct rf_wal_record *r
         group->buf.size = before;
         return rf_result(RF_NO_MEMORY);
     }
+    note_part(wal, group, record->partition);
     group->n++;
     *ret_seq = wal->next_seq++;
     return rf_result(RF_OK);
@@ -156,7 +218,15 @@ static bool reserve_segments(struct rf_wal *wal)
     return grown != NULL;
 }
 
-bool rf_wal_begin(struct rf_wal *wal)
+static void swap_groups(struct rf_wal *wal)
+{
+    struct group spare = wal->writing;
+    wal->writing = wal->open;
+    wal->open = spare;
+    wal->open.n = 0;
+}
+
+bool rf_wal_begin(struct rf_wal *wal, bool sync)
 {
     if (wal->again) {
         rf_assert(!wal->writing_busy);
@@ -165,67 +235,144 @@ bool rf_wal_begin(struct rf_wal *wal)
         wal->writing_busy = true;
         return true;
     }
-    if (wal->writing_busy || wal->open.n == 0 || wal->failure != RF_OK || !reserve_segments(wal)) {
+    bool unsynced = sync && wal->durable_seq < wal->written_seq;
+    if (wal->writing_busy || (wal->open.n == 0 && !unsynced) || wal->failure != RF_OK ||
+        !reserve_segments(wal)) {
         return false;
     }
-    struct group spare = wal->writing;
-    wal->writing = wal->open;
-    wal->open = spare;
-    wal->open.n = 0;
+    if (wal->open.n == 0) {
+        begin_group(wal, &wal->open, 0);
+    }
+    swap_groups(wal);
+    wal->sync = sync;
     wal->writing_busy = true;
     return true;
 }
 
-/* A failed sync is final, whatever its reason; only a write that found no space may be repeated. */
+bool rf_wal_begin_mark(struct rf_wal *wal, bool close)
+{
+    bool wanted = close ? !wal->closed : !wal->marked;
+    if (!wanted || wal->writing_busy || wal->again || wal->open.n != 0 || wal->failure != RF_OK ||
+        !reserve_segments(wal)) {
+        return false;
+    }
+    struct group *group = &wal->open;
+    begin_group(wal, group, RF_WAL_PARTS_MAX);
+    group->mark = true;
+    group->closed = close;
+    for (uint32_t p = 0; p < wal->config.n_partitions; p++) {
+        if (wal->part_seq[p] != 0 || p % wal->config.n_shards == wal->config.shard) {
+            group->parts[group->n_parts++] = (struct rf_wal_part){p, wal->part_seq[p]};
+        }
+    }
+    swap_groups(wal);
+    wal->sync = close;
+    wal->closed = wal->closed || close;
+    wal->writing_busy = true;
+    return true;
+}
+
+/* A failed sync is final, whatever its reason. Only what found no space, or no descriptor to begin
+ * with, may be repeated. */
+static bool may_repeat(enum rf_rc rc)
+{
+    return rc == RF_DISK_RESERVE || rc == RF_LIMIT;
+}
+
 static struct rf_result final_result(struct rf_result result)
 {
     return rf_ok(result) ? result : rf_result(RF_IO_ERROR);
 }
 
-static struct rf_result open_segment(struct rf_wal *wal)
+static struct rf_result sync_file(struct rf_wal *wal)
 {
-    char name[RF_WAL_NAME_SIZE];
-    char path[PATH_SIZE + RF_WAL_NAME_SIZE + 1];
-    rf_wal_segment_name(wal->shard, wal->segment, name);
-    snprintf(path, sizeof(path), "%s/%s", wal->dir, name);
-    RF_TRY(wal->fs.ops->open(wal->fs.context, path, RF_OPEN_WRITE | RF_OPEN_CREATE, &wal->file));
-    wal->file_open = true;
-    wal->offset = 0;
-    return final_result(wal->fs.ops->sync_dir(wal->fs.context, wal->dir));
+    if (wal->file_dirty) {
+        RF_TRY(final_result(wal->config.fs.ops->sync(wal->config.fs.context, wal->file)));
+        wal->file_dirty = false;
+    }
+    return rf_result(RF_OK);
 }
 
-static struct rf_result seal_group(struct rf_wal *wal, struct group *group)
+static struct rf_result open_segment(struct rf_wal *wal)
+{
+    struct rf_fs fs = wal->config.fs;
+    char         name[RF_WAL_NAME_SIZE];
+    char         path[PATH_SIZE + RF_WAL_NAME_SIZE + 1];
+    rf_wal_segment_name(wal->config.shard, wal->segment, name);
+    snprintf(path, sizeof(path), "%s/%s", wal->dir, name);
+    RF_TRY(fs.ops->open(fs.context, path, RF_OPEN_WRITE | RF_OPEN_CREATE, &wal->file));
+    wal->file_open = true;
+    wal->name_durable = false;
+    wal->file_dirty = false;
+    wal->segment_first_seq = wal->writing.first_seq;
+    wal->offset = 0;
+    return rf_result(RF_OK);
+}
+
+/* Without a descriptor for the directory the sync was not tried: it can come later. */
+static struct rf_result sync_name(struct rf_wal *wal)
+{
+    struct rf_fs     fs = wal->config.fs;
+    struct rf_result synced = fs.ops->sync_dir(fs.context, wal->dir);
+    wal->name_durable = rf_ok(synced);
+    return synced.rc == RF_LIMIT ? synced : final_result(synced);
+}
+
+/* A segment is durable before the next one begins. */
+static struct rf_result take_segment(struct rf_wal *wal)
+{
+    if (wal->file_open && wal->offset >= wal->config.segment_max) {
+        RF_TRY(sync_file(wal));
+        wal->run_durable = wal->writing.first_seq - 1;
+        wal->config.fs.ops->close(wal->config.fs.context, wal->file);
+        wal->file_open = false;
+        wal->segment++;
+    }
+    RF_TRY(wal->file_open ? rf_result(RF_OK) : open_segment(wal));
+    return wal->name_durable ? rf_result(RF_OK) : sync_name(wal);
+}
+
+static struct rf_result seal_group(struct rf_wal *wal, struct group *group, uint64_t offset)
 {
     struct rf_wal_group header = {
         .segment = wal->segment,
+        .offset = offset,
         .first_seq = group->first_seq,
-        .durable_seq = group->first_seq - 1, /* the group before was synced: one at a time */
+        .durable_seq = wal->file_dirty ? wal->durable_seq : group->first_seq - 1,
+        .segment_first_seq = wal->segment_first_seq,
         .n_records = group->n,
+        .n_parts = group->n_parts,
+        .shard = (uint8_t)wal->config.shard,
+        .n_shards = (uint8_t)wal->config.n_shards,
+        .flags = group->closed ? RF_WAL_CLOSED : 0,
     };
-    rf_assert(group->n != 0);
     if (!group->sealed) {
-        rf_wal_group_end(&group->buf, &header);
+        group->bytes =
+            rf_wal_group_end(&group->buf, group->mark ? RF_WAL_PARTS_MAX : wal->parts_max, &header,
+                             group->parts, wal->config.secret);
         group->sealed = true;
     }
-    return rf_result(group->buf.failed ? RF_NO_MEMORY : RF_OK);
+    return rf_result(group->bytes.size == 0 ? RF_NO_MEMORY : RF_OK);
 }
 
 static struct rf_result write_group(struct rf_wal *wal)
 {
     struct group *group = &wal->writing;
-    if (wal->file_open && wal->offset >= wal->segment_max) {
-        wal->fs.ops->close(wal->fs.context, wal->file);
-        wal->file_open = false;
-        wal->segment++;
+    struct rf_fs  fs = wal->config.fs;
+    wal->run_bytes = 0;
+    wal->run_durable = 0;
+    if (group->n != 0 || group->mark) {
+        RF_TRY(take_segment(wal));
+        /* What a closing mark says is durable, itself included, must be so. */
+        RF_TRY(group->closed ? sync_file(wal) : rf_result(RF_OK));
+        uint64_t at = group->mark ? (wal->offset + BLOCK - 1) / BLOCK * BLOCK : wal->offset;
+        RF_TRY(seal_group(wal, group, at));
+        RF_TRY(fs.ops->pwrite(fs.context, wal->file, group->bytes, at));
+        wal->run_bytes = at + group->bytes.size - wal->offset;
+        wal->offset += wal->run_bytes;
+        wal->file_dirty = true;
     }
-    if (!wal->file_open) {
-        RF_TRY(open_segment(wal));
-    }
-    RF_TRY(seal_group(wal, group));
-    struct rf_slice bytes = rf_buf_slice(&group->buf);
-    RF_TRY(wal->fs.ops->pwrite(wal->fs.context, wal->file, bytes, wal->offset));
-    wal->offset += bytes.size;
-    return final_result(wal->fs.ops->sync(wal->fs.context, wal->file));
+    return wal->sync ? sync_file(wal) : rf_result(RF_OK);
 }
 
 void rf_wal_run(struct rf_wal *wal)
@@ -234,32 +381,67 @@ void rf_wal_run(struct rf_wal *wal)
     wal->run_result = write_group(wal).rc;
 }
 
+static void note_run(struct rf_wal *wal)
+{
+    const struct group *group = &wal->writing;
+    uint64_t            last_seq = group->first_seq + group->n - 1;
+    rf_assert(wal->written_seq <= last_seq && last_seq < wal->next_seq);
+    wal->written_seq = last_seq;
+    if (!wal->file_dirty) {
+        wal->durable_seq = last_seq;
+    } else if (wal->run_durable != 0) {
+        wal->durable_seq = wal->run_durable;
+    }
+    wal->marked = group->mark || (wal->marked && group->n == 0);
+    wal->stats.groups += group->n != 0;
+    wal->stats.records += group->n;
+    wal->stats.bytes += wal->run_bytes;
+    wal->live_bytes += wal->run_bytes;
+    if (wal->run_bytes == 0) {
+        return;
+    }
+    if (wal->n_segments == 0 || wal->segments[wal->n_segments - 1].number != wal->segment) {
+        rf_assert(wal->n_segments < wal->cap_segments);
+        wal->segments[wal->n_segments++] = (struct segment){.number = wal->segment};
+    }
+    rf_assert(wal->segments[wal->n_segments - 1].last_seq <= last_seq);
+    wal->segments[wal->n_segments - 1].last_seq = last_seq;
+    wal->segments[wal->n_segments - 1].bytes += wal->run_bytes;
+}
+
 struct rf_result rf_wal_end(struct rf_wal *wal)
 {
     rf_assert(wal->writing_busy);
     wal->writing_busy = false;
-    if (wal->run_result == RF_DISK_RESERVE) {
+    if (may_repeat(wal->run_result) && !wal->writing.mark) {
         wal->again = true;
-        return rf_result(RF_DISK_RESERVE);
+        return rf_result(wal->run_result);
+    }
+    if (may_repeat(wal->run_result)) {
+        wal->marked = true; /* a full disk has no room for marks: as if there was none */
+        return rf_result(RF_OK);
     }
     if (wal->run_result != RF_OK) {
         wal->failure = wal->run_result;
         return rf_result(wal->run_result);
     }
-    wal->durable_seq = wal->writing.first_seq + wal->writing.n - 1;
-    wal->stats.groups++;
-    wal->stats.records += wal->writing.n;
-    wal->stats.bytes += wal->writing.buf.size;
-    if (wal->n_segments == 0 || wal->segments[wal->n_segments - 1].number != wal->segment) {
-        rf_assert(wal->n_segments < wal->cap_segments);
-        wal->segments[wal->n_segments++] = (struct segment){.number = wal->segment};
-    }
-    rf_assert(wal->segments[wal->n_segments - 1].last_seq < wal->durable_seq);
-    rf_assert(wal->durable_seq < wal->next_seq);
-    wal->segments[wal->n_segments - 1].last_seq = wal->durable_seq;
-    wal->segments[wal->n_segments - 1].bytes += wal->writing.buf.size;
-    wal->live_bytes += wal->writing.buf.size;
+    note_run(wal);
     return rf_result(RF_OK);
+}
+
+bool rf_wal_idle(const struct rf_wal *wal)
+{
+    return wal->open.n == 0;
+}
+
+bool rf_wal_syncing(const struct rf_wal *wal)
+{
+    return (wal->writing_busy || wal->again) && wal->sync;
+}
+
+uint64_t rf_wal_written_seq(const struct rf_wal *wal)
+{
+    return wal->written_seq;
 }
 
 uint64_t rf_wal_live_bytes(const struct rf_wal *wal)
@@ -302,7 +484,7 @@ uint64_t rf_wal_durable_seq(const struct rf_wal *wal)
 uint64_t rf_wal_writing_seq(const struct rf_wal *wal)
 {
     return wal->writing_busy || wal->again ? wal->writing.first_seq + wal->writing.n - 1
-                                           : wal->durable_seq;
+                                           : wal->written_seq;
 }
 
 uint64_t rf_wal_next_seq(const struct rf_wal *wal)
@@ -310,7 +492,7 @@ uint64_t rf_wal_next_seq(const struct rf_wal *wal)
     return wal->next_seq;
 }
 
-bool rf_wal_waits_for_space(const struct rf_wal *wal)
+bool rf_wal_waits(const struct rf_wal *wal)
 {
     return wal->again;
 }
@@ -323,101 +505,4 @@ bool rf_wal_broken(const struct rf_wal *wal)
 struct rf_wal_stats rf_wal_stats(const struct rf_wal *wal)
 {
     return wal->stats;
-}
-
-/* ---- Reading back ------------------------------------------------------------------------- */
-
-/* Does a valid group of this segment after `offset` say that `seq` had been durable? Then what is
- * bad before it is damage, not a torn tail, and reading goes on there: at its offset. 0: there is
- * none. */
-static size_t later_group_covers(struct rf_slice bytes, uint64_t segment, size_t offset,
-                                 uint64_t seq)
-{
-    for (size_t at = offset + RF_WAL_ALIGN; at + RF_WAL_GROUP_HEADER <= bytes.size;
-         at += RF_WAL_ALIGN) {
-        struct rf_wal_group group;
-        size_t              size = 0;
-        struct rf_slice     rest = rf_slice(bytes.data + at, bytes.size - at);
-        if (rf_ok(rf_wal_group_decode(rest, &group, &size)) && group.segment == segment &&
-            group.durable_seq >= seq && group.first_seq == group.durable_seq + 1) {
-            rf_assert(group.first_seq > seq);
-            return at;
-        }
-    }
-    return 0;
-}
-
-static struct rf_result read_records(const struct rf_wal_group *group,
-                                     void (*each)(void *, const struct rf_wal_record *, uint64_t),
-                                     void *argument)
-{
-    struct rf_slice records = group->records;
-    for (uint32_t i = 0; i < group->n_records; i++) {
-        struct rf_wal_record record;
-        RF_TRY(rf_wal_record_decode(&records, &record));
-        each(argument, &record, group->first_seq + i);
-    }
-    return rf_result(records.size == 0 ? RF_OK : RF_CORRUPT);
-}
-
-static struct rf_result read_groups(struct rf_slice bytes, uint64_t segment,
-                                    void (*each)(void *, const struct rf_wal_record *, uint64_t),
-                                    void *argument, struct rf_wal_info *info)
-{
-    size_t at = 0;
-    while (at < bytes.size) {
-        struct rf_wal_group group;
-        size_t              size = 0;
-        struct rf_slice     rest = rf_slice(bytes.data + at, bytes.size - at);
-        struct rf_result    decoded = rf_wal_group_decode(rest, &group, &size);
-        if (rf_ok(decoded) && group.segment != segment) {
-            break; /* left over from the segment's former life */
-        }
-        if (!rf_ok(decoded)) {
-            size_t next = later_group_covers(bytes, segment, at, info->last_seq + 1);
-            if (next == 0) {
-                info->torn_at = decoded.rc == RF_NOT_FOUND ? 0 : at;
-                break;
-            }
-            rf_assert(next > at && next < bytes.size);
-            info->damaged_at = info->damages == 0 ? at : info->damaged_at;
-            info->damages++;
-            at = next;
-            continue;
-        }
-        RF_TRY(read_records(&group, each, argument));
-        info->first_seq = info->first_seq == 0 ? group.first_seq : info->first_seq;
-        info->last_seq = group.first_seq + group.n_records - 1;
-        info->durable_seq = group.durable_seq;
-        at += size;
-    }
-    return rf_result(info->damages == 0 ? RF_OK : RF_CORRUPT);
-}
-
-struct rf_result rf_wal_read(struct rf_fs fs, const char *path, uint64_t segment,
-                             void (*each)(void *argument, const struct rf_wal_record *record,
-                                          uint64_t seq),
-                             void *argument, struct rf_wal_info *ret_info)
-{
-    struct rf_file file;
-    uint64_t       size = 0;
-    RF_TRY(fs.ops->open(fs.context, path, RF_OPEN_READ | RF_OPEN_WRITE, &file));
-    struct rf_result result = fs.ops->size(fs.context, file, &size);
-    if (rf_ok(result)) {
-        result = fs.ops->sync(fs.context, file);
-    }
-    uint8_t *bytes = rf_ok(result) ? rf_mem_alloc(size + 1) : NULL;
-    if (rf_ok(result) && bytes == NULL) {
-        result = rf_result(RF_NO_MEMORY);
-    }
-    if (rf_ok(result)) {
-        result = fs.ops->pread(fs.context, file, bytes, size, 0);
-    }
-    fs.ops->close(fs.context, file);
-    *ret_info = (struct rf_wal_info){.size = size};
-    if (rf_ok(result)) {
-        result = read_groups(rf_slice(bytes, size), segment, each, argument, ret_info);
-    }
-    rf_mem_free(bytes);
-    return result;
 }

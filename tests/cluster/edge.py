@@ -97,7 +97,7 @@ def crc32c(data):
 
 
 def frame(kind, body):
-    rest = struct.pack("<BBBBQQQQ", 1, kind, 0, 0, 0, 0, 0, 0) + body
+    rest = struct.pack("<BBBBQQQQ", 2, kind, 0, 0, 0, 0, 0, 0) + body
     return struct.pack("<II", len(rest) + 8, crc32c(rest)) + rest
 
 

@@ -1,6 +1,7 @@
 """Limits of the machine: descriptors, disk. S141-S145, S157, and that every limit is an answer."""
 import contextlib
 import os
+import random
 import resource
 import socket
 import ssl
@@ -8,7 +9,7 @@ import subprocess
 
 import pytest
 import requests
-from cluster_conftest import until
+from cluster_conftest import BIN, until
 from faultlib import ConfiguredCluster, ready, settled
 
 
@@ -138,7 +139,7 @@ def small_disks(names, size):
         cluster.close()
 
 
-def fill(node, value=b"x" * 60_000, limit=400):
+def fill(node, value, limit=150):
     """Writes until one fails; the keys acknowledged, and the failed answer."""
     acked = []
     for i in range(limit):
@@ -149,48 +150,169 @@ def fill(node, value=b"x" * 60_000, limit=400):
     return acked, None
 
 
-def test_one_disk_full(request):
-    """The disk of one node is full: the others go on without a failed write, and the node recovers
-    when there is space again."""
-    with small_disks(["n3"], "4m") as cluster:
+def ballast(node, leave):
+    """Fills the node's disk with a file that is not its own, until `leave` bytes are free."""
+    path = node.dir / "data" / "ballast"
+    fs = os.statvfs(node.dir / "data")
+    with open(path, "wb") as file:
+        os.posix_fallocate(file.fileno(), 0, fs.f_bavail * fs.f_frsize - leave)
+    return path
+
+
+def storage_states(node):
+    """What the node believes of all storages, by name."""
+    return {one["name"]: one["storage"] for one in node.status()["nodes"]}
+
+
+def cli_status(node):
+    env = {"RINGFORT_URL": node.url, "RINGFORT_CA": str(node.cluster.dir / "ca.crt"),
+           "RINGFORT_TOKEN": node.cluster.token}
+    return subprocess.run([BIN / "ringfort", "status"], env=env, check=True, capture_output=True, text=True).stdout
+
+
+def full_everywhere(cluster, name, state="full"):
+    for node in cluster.nodes:
+        until(lambda: storage_states(node)[name] == state, f"{node.name} knows that {name} is {state}")
+
+
+def test_alarm_refusal_recovery():
+    """S141-S145: the disk of one node fills up: first an alarm, then the node refuses new values and
+    goes on with reads and deletes; the others know, and the cluster's writes do not fail. With space
+    again, everything works again, without a restart."""
+    with small_disks(["n3"], "64m") as cluster:
         n1, _, n3 = cluster.nodes
-        acked, failed = fill(n1, limit=120)
-        assert failed is None, failed.text
         pid = n3.pid
-        assert n3.value(acked[0], consistency="strong") == b"x" * 60_000, "reads work"
-        assert n3.pid == pid and n3.status(), "it did not crash"
-        subprocess.run(["mount", "-o", "remount,size=64m", n3.dir / "data"], check=True)
+        for i in range(20):
+            assert n1.put(f"before/{i}", "v").status_code == 201
+        total = n3.metric("ringfort_disk_total_bytes")
+        assert 60 << 20 < total <= 64 << 20
+        assert n3.metric("ringfort_storage_disk_low") == 0
+        needed = int(n3.metric("ringfort_disk_needed_bytes"))
+        assert needed >= total / 20  # 5 %
+        path = ballast(n3, needed + needed // 2)
+        until(lambda: n3.metric("ringfort_storage_disk_low") == 1, "the alarm")
+        assert "event=disk_low" in n3.log() and "event=disk_full" not in n3.log()
+        assert n3.metric("ringfort_storage_disk_full") == 0
+        assert "LOW: make room" in cli_status(n3)
+        path.unlink()
+        path = ballast(n3, needed * 3 // 4)
+        full_everywhere(cluster, "n3")
+        assert n3.metric("ringfort_storage_disk_full") == 1
+        assert "event=disk_full" in n3.log()
+        status = cli_status(n3)
+        assert "FULL: new values are refused" in status
+        assert [line.split()[3] for line in status.splitlines() if line[:2] in ("n1", "n2", "n3")] == ["ok", "ok", "full"]
+        assert n1.put("with one full", "v").status_code == 201
+        assert n3.put("through the full one", "v").status_code == 201, "it coordinates for the others"
+        refused = n1.put("all three", "v", w=3)
+        assert refused.status_code == 507 and refused.json()["write_outcome"] == "not_applied", refused.text
+        assert refused.json()["with_space"] == 2 and refused.json()["required"] == 3
+        assert n1.delete("before/0", w=3).status_code == 200, "deletes may use the reserve"
+        for i in range(1, 20):
+            assert n3.value(f"before/{i}", consistency="strong") == b"v", "reads go on"
+        assert n3.request("POST", "/admin/v1/compactions").status_code == 200, "merges may use the reserve"
+        assert ready(n3), "it serves reads and deletes"
+        path.unlink()
+        full_everywhere(cluster, "n3", "ok")
+        assert n1.put("all three", "v", w=3).status_code == 201
+        assert "event=disk_not_full" in n3.log()
+        assert n3.pid == pid, "no restart"
+
+
+def test_two_disks_full():
+    """S141-S145: W cannot be met any more: 507 before anything is sent, through every node; nothing of
+    it is stored. When one disk has space again, writes work, without a restart."""
+    with small_disks(["n2", "n3"], "64m") as cluster:
+        pids = [node.pid for node in cluster.nodes]
+        assert cluster.nodes[0].put("k", "old").status_code == 201
+        paths = [ballast(node, 1 << 20) for node in cluster.nodes[1:]]
+        full_everywhere(cluster, "n2")
+        full_everywhere(cluster, "n3")
+        for node in cluster.nodes:
+            answer = node.put("k", "new")
+            assert answer.status_code == 507 and answer.json()["write_outcome"] == "not_applied", answer.text
+            assert answer.json()["code"] == "RF-DISK-RESERVE" and answer.json()["retryable"]
+            assert node.metric("ringfort_full_refusals_total") == 1
+            assert node.value("k", consistency="strong") == b"old"
+            assert node.delete(f"absent/{node.name}").status_code == 200
+            assert node.put("weak", "v", w=1).status_code == 201
+        paths[0].unlink()
+        full_everywhere(cluster, "n2", "ok")
+        for node in cluster.nodes:
+            assert node.put("k", "new").status_code == 201
+        assert [node.pid for node in cluster.nodes] == pids
+
+
+def test_start_on_a_full_disk():
+    """A node that starts below its reserve is full from its first answer on, and serves reads."""
+    with small_disks(["n3"], "64m") as cluster:
+        n1, _, n3 = cluster.nodes
+        assert n1.put("k", "v", w=3).status_code == 201
+        path = ballast(n3, 1 << 20)
         n3.stop()
         n3.start()
         settled(cluster)
+        full_everywhere(cluster, "n3")
+        assert n1.put("k", "w", w=3).status_code == 507
+        assert n3.value("k", consistency="strong") == b"v"
+        path.unlink()
+        full_everywhere(cluster, "n3", "ok")
+        assert n1.put("k", "w", w=3).status_code == 201
+
+
+def noise(size, seed=1):
+    """Bytes that no compression makes smaller."""
+    return random.Random(seed).randbytes(size)
+
+
+def test_one_disk_full_by_writes():
+    """Clients fill the disk of one node: the others go on without a failed write, and it takes part
+    again when there is space, without a restart."""
+    with small_disks(["n3"], "24m") as cluster:
+        n1, _, n3 = cluster.nodes
+        pid, value = n3.pid, noise(300_000)
+        acked, failed = fill(n1, value)
+        assert failed is None, failed.text
+        full_everywhere(cluster, "n3")
+        assert n3.metric("ringfort_disk_free_bytes") > 0
+        assert n3.value(acked[0], consistency="strong") == value, "reads work"
+        subprocess.run(["mount", "-o", "remount,size=256m", n3.dir / "data"], check=True)
+        full_everywhere(cluster, "n3", "ok")
+        assert n1.put("after", "v", w=3).status_code == 201
         for key in acked:
-            assert n3.value(key, consistency="strong") == b"x" * 60_000
-        assert n3.put("after", "v").status_code == 201
+            assert n3.value(key, consistency="strong") == value
+        assert n3.pid == pid and n3.metric("ringfort_storage_read_only") == 0
 
 
-def test_all_disks_full(request):
-    """All disks are full: a write that fails says so truthfully, reads work, nothing crashes, and
-    nothing that was acknowledged is lost over the restart with more space."""
-    with small_disks(["n1", "n2", "n3"], "6m") as cluster:
+def test_all_disks_full_by_writes():
+    """Clients fill all disks: a write that fails says so truthfully, reads and deletes work, nothing
+    crashes, what was acknowledged is there, also over a restart, and writes work again by themselves
+    when there is more space. A refused write may work a moment later: full nodes flush and merge."""
+    with small_disks(["n1", "n2", "n3"], "24m") as cluster:
         n1, n2, n3 = cluster.nodes
-        acked, failed = fill(n1)
-        assert failed is not None and failed.status_code in (503, 504, 507), failed
-        assert failed.json()["write_outcome"] in ("unknown", "not_applied")
+        pids, value = [node.pid for node in cluster.nodes], noise(300_000)
+        acked, failed = fill(n1, value)
+        assert failed is not None and failed.status_code in (504, 507), failed
+        assert failed.json()["write_outcome"] == ("unknown" if failed.status_code == 504 else "not_applied")
         assert len(acked) > 10
-        pids = [node.pid for node in cluster.nodes]
-        for node in cluster.nodes:
-            assert node.value(acked[0], consistency="strong") == b"x" * 60_000
-            assert node.value(acked[-1], consistency="strong") == b"x" * 60_000
-            answer = node.put("more", b"y" * 60_000)
-            assert answer.status_code in (503, 504, 507), answer.text
-        assert [node.pid for node in cluster.nodes] == pids
-        if failed.json()["write_outcome"] == "not_applied":
+        if failed.status_code == 507:
             assert n2.get(f"fill/{len(acked)}", consistency="strong").status_code == 404
+        for i in range(60):
+            answer = cluster.nodes[i % 3].put(f"more/{i}", value)
+            assert answer.status_code in (201, 504, 507), answer.text
+            if answer.status_code == 201:
+                acked.append(f"more/{i}")
         for node in cluster.nodes:
-            subprocess.run(["mount", "-o", "remount,size=64m", node.dir / "data"], check=True)
+            assert node.value(acked[-1], consistency="strong") == value
+            assert node.metric("ringfort_storage_read_only") == 0
+        assert n1.delete(acked.pop(0), w=3).status_code == 200
+        for node in cluster.nodes:
+            subprocess.run(["mount", "-o", "remount,size=256m", node.dir / "data"], check=True)
+        until(lambda: n1.put("after", "v", w=3).status_code == 201, "writes work again")
+        assert [node.pid for node in cluster.nodes] == pids
+        for node in cluster.nodes:
             node.kill()
         cluster.start_all()
+        assert n2.value("fill/0", consistency="strong") is None
         for key in acked:
-            assert n3.value(key, consistency="strong") == b"x" * 60_000
-        until(lambda: n1.put("after", "v").status_code == 201, "writes work again")
-        assert ready(n2)
+            assert n3.value(key, consistency="strong") == value

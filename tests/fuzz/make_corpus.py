@@ -46,8 +46,14 @@ seeds("yaml", "\0" + node, "\1" + table, "\0a: &x 1\nb: *x\n", "\1a: [[[[1]]]]\n
 def row(key, value):
     return struct.pack("<BBHI", 1, 0, len(key), len(value)) + struct.pack("<QQQ", 1 << 40, 9, 0) + key + value
 seeds("row", row(b"k", b"value"), row(b"k\0", b""), b"\1" + bytes(31))
-group = struct.pack("<IIIIQQQQ", 0x47574652, 0, 0, 1, 8, 9, 4, 0) + struct.pack("<QQI", 5, 7, 6) + row(b"k", b"v")
-seeds("wal_group", group, group + group[48:], bytes(64))
+def wal_group(seq, records):  # offsets and checks are left to the fuzz target
+    body = b"".join(records)
+    size = len(body)
+    return (struct.pack("<IIQQQQQQIIIBBHQ", 0x32574652, 96, 0, 8, 0, seq, seq - 1, 1, len(records), size, 0, 0, 1, 1, 0)
+            + struct.pack("<QII", seq - 1, 6, 0) + body + bytes(-size % 8))
+record = struct.pack("<QQI", 5, 7, 6) + row(b"k", b"v")
+seeds("wal_group", wal_group(1, [record]), wal_group(1, [record]) + wal_group(2, [record, record]) + wal_group(4, []),
+      wal_group(1, [record]) + b"\xff" * 104 + wal_group(3, [record]), bytes(128))
 head = struct.pack("<IIBBBB", 0, 0, 1, 2, 1, 0) + struct.pack("<QQQ", 1, 2, 3)
 data = head + struct.pack("<IQQQQQQB", 100, 1, 2, 3, 4, 5, 6, 1) + row(b"k", b"v")
 hello = (struct.pack("<IIBBBB", 0, 0, 1, 1, 0, 0) + struct.pack("<QQQQ", 0, 0, 0, 0) + struct.pack("<QQ", 256, 1)
@@ -58,19 +64,21 @@ elf = (b"\x7fELF\2\1\1" + bytes(9) + struct.pack("<HHIQQQIHHHHHH", 3, 62, 1, 0, 
        + struct.pack("<IIQQQQQQ", 4, 4, 120, 0, 0, 12 + 12 + 124, 12 + 12 + 124, 4))
 note = struct.pack("<QHHHHII", 0x74726F6674676E69, 1, 0, 2, 0, 56, 376) + b"x".ljust(64, b"\0") + b"1".ljust(32, b"\0")
 seeds("elf_note", elf + struct.pack("<III", 9, len(note), 0x52460001) + b"Ringfort\0\0\0\0" + note, elf)
-edit = struct.pack("<IIQQQ", 1, 0, 1, 100, 4096)
-seeds("manifest", struct.pack("<IIIIHHIQQQ", 0x524D4652, 0, 80, 1, 1, 1, 0, 1, 0, 2) + edit,
-      struct.pack("<IIIIHHIQQQ", 0x524D4652, 0, 112, 2, 1, 0, 0, 1, 1, 9) + edit + struct.pack("<IIQQQ", 2, 0, 1, 0, 0))
+edit = struct.pack("<II7Q", 1, 0, 1, 100, 4096, 5, 9, 77, 0)
+seeds("manifest", struct.pack("<IIIIHHIQQQ", 0x524D4652, 0, 112, 1, 2, 1, 0, 1, 0, 2) + edit,
+      struct.pack("<IIIIHHIQQQ", 0x524D4652, 0, 176, 2, 2, 0, 0, 1, 1, 9) + edit
+      + struct.pack("<II7Q", 4, 0, 1, 100, 0, 5, 9, 77, 1))
 
 
 def sst(rows, bloom):
     """One block per row; checksums are left to the fuzz target."""
     def block(kind, payload, at):
-        return struct.pack("<IIIBBHQQ", 0, len(payload), len(payload), kind, 0, 0, 1, at) + payload
+        return struct.pack("<IIIBBH", 0, len(payload), len(payload), kind, 0, 0) + payload
     body, index = b"", b""
-    for token, data in rows:
-        payload = struct.pack("<Q", token) + data + struct.pack("<II", 0, 1)
-        index += struct.pack("<QQII", token, len(body), 32 + len(payload), 0)
+    for token, key, value in rows:
+        payload = struct.pack("<I4BQQQ", 1, 2 << 4, 1, 0, 1, token, 1 << 40, 9)
+        payload += struct.pack("<HB", len(key + value), len(key)) + key + value
+        index += struct.pack("<QQ", token, len(body))
         body += block(1, payload, len(body))
     at = len(body)
     body += block(2, index, at)
@@ -78,12 +86,12 @@ def sst(rows, bloom):
     filter_size = 0
     if bloom:
         body += block(3, b"\xff" * 64, filter_at)
-        filter_size = 96
-    fields = [len(rows), 0, 0, 1, 2, 0, rows[0][0], rows[-1][0], 100, at, 32 + len(index), filter_at, filter_size, 5,
+        filter_size = 80
+    fields = [len(rows), 0, 0, 1, 2, 0, rows[0][0], rows[-1][0], 100, at, 16 + len(index), filter_at, filter_size, 5,
               len(rows), len(body) + 192]
-    footer = struct.pack("<IIHHIQQII", 0x53544652, 0, 1, 192, 0, 1, 100, 0, 0) + struct.pack("<16Q", *fields)
+    footer = struct.pack("<IIHHIQQII", 0x53544652, 0, 3, 192, 0, 1, 100, 0, 0) + struct.pack("<16Q", *fields)
     return body + footer.ljust(192, b"\0")
 
 
-seeds("sst", sst([(5, row(b"key00001", b"value"))], False),
-      sst([(5, row(b"key00001", b"v")), (5, row(b"key00002", b"w")), (9, row(b"k", b"x" * 300))], True))
+seeds("sst", sst([(5, b"key00001", b"value")], False),
+      sst([(5, b"key00001", b"v"), (5, b"key00002", b"w"), (9, b"k", b"x" * 300)], True))

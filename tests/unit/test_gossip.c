@@ -20,6 +20,7 @@ struct cluster {
     } queue[QUEUE_MAX];
     uint32_t         first, n;
     uint32_t         published[NODES];
+    uint32_t         n_storage;        /* times that shards were told of a node's storage */
     uint64_t         state_hlc[NODES]; /* version of the last state that was stored */
     struct rf_effect list[RF_EFFECTS_MIN];
 };
@@ -83,6 +84,9 @@ static void carry_out(struct cluster *cluster, uint32_t node, struct rf_effect *
         break;
     case RF_FX_PUBLISH:
         cluster->published[node]++;
+        break;
+    case RF_FX_STORAGE:
+        cluster->n_storage++;
         break;
     case RF_FX_ALIVE:
     case RF_FX_REFUSED:
@@ -164,6 +168,23 @@ static void assert_converged(const struct cluster *cluster)
     }
 }
 
+/* A node begins anew with the members that it knew. */
+static void restart(struct cluster *cluster, uint32_t node, uint64_t generation)
+{
+    struct rf_buf           buf = {0};
+    struct rf_member        members[NODES];
+    struct rf_cluster_state known = {rf_control_cluster(cluster->controls[node]), NODES, members};
+    for (uint32_t i = 0; i < NODES; i++) {
+        members[i] = *rf_control_member(cluster->controls[node], i);
+    }
+    rf_cluster_state_encode(&buf, &known);
+    struct rf_control_config config = config_of(node, generation);
+    config.state = rf_buf_slice(&buf);
+    rf_control_free(cluster->controls[node]);
+    assert_rc_ok(rf_control_new(&config, &cluster->controls[node]));
+    rf_buf_fini(&buf);
+}
+
 /* Goal: nodes converge and then nothing changes any more: no entry is bumped for ever.
  * Method: many rounds after convergence; set hash and publications stand still. Once more after a
  * restart of one node with a higher generation. */
@@ -185,18 +206,7 @@ static void convergence_is_final(void **state)
         }
         assert_int_equal(0, published);
 
-        struct rf_buf           buf = {0};
-        struct rf_member        members[NODES];
-        struct rf_cluster_state known = {rf_control_cluster(cluster->controls[1]), NODES, members};
-        for (uint32_t i = 0; i < NODES; i++) {
-            members[i] = *rf_control_member(cluster->controls[1], i);
-        }
-        rf_cluster_state_encode(&buf, &known);
-        struct rf_control_config config = config_of(1, generation);
-        config.state = rf_buf_slice(&buf);
-        rf_control_free(cluster->controls[1]);
-        assert_rc_ok(rf_control_new(&config, &cluster->controls[1]));
-        rf_buf_fini(&buf);
+        restart(cluster, 1, generation);
         rounds(cluster, 10);
         for (uint32_t i = 0; i < NODES; i++) {
             assert_int_equal(generation, rf_control_member(cluster->controls[i], 1)->generation);
@@ -402,7 +412,7 @@ static void probe_ack(struct cluster *cluster, uint32_t from, uint64_t generatio
 {
     struct rf_buf body = {0};
     rf_put_varint(&body, generation);
-    rf_put_varint(&body, heartbeat);
+    rf_put_varint(&body, heartbeat << 2);
     struct rf_event event = {.kind = RF_EV_MESSAGE,
                              .as.message = {.kind = RF_MSG_PROBE_ACK,
                                             .from = node_id(from),
@@ -433,6 +443,45 @@ static void probe_answers_have_a_generation(void **state)
     probe_ack(cluster, 1, generation, heartbeat + 1);
     assert_true(entry->alive);
     assert_int_equal(heartbeat + 1, entry->heartbeat);
+}
+
+static void tell_storage(struct cluster *cluster, uint32_t node, enum rf_storage_state storage)
+{
+    struct rf_event event = {.kind = RF_EV_STORAGE, .as.peer = {.storage = storage}};
+    step(cluster, node, &event);
+    deliver(cluster);
+}
+
+static void assert_storage(const struct cluster *cluster, uint32_t about,
+                           enum rf_storage_state storage)
+{
+    for (uint32_t i = 0; i < NODES; i++) {
+        assert_int_equal(storage, rf_control_storage(cluster->controls[i], about));
+    }
+}
+
+/* Goal: what a node's storage takes reaches all others with its heartbeat and is told to the shards
+ * once, the member set does not change by it, and a node that starts anew begins with a clean slate
+ * (S141). Method: one node becomes full, read-only, right again; full once more before its restart. */
+static void fullness_travels(void **state)
+{
+    struct cluster *cluster = *state;
+    uint64_t        hash = rf_control_set_hash(cluster->controls[0]);
+    cluster->n_storage = 0;
+    static const enum rf_storage_state states[] = {RF_STORAGE_FULL, RF_STORAGE_READ_ONLY,
+                                                   RF_STORAGE_OK, RF_STORAGE_FULL};
+    for (unsigned i = 0; i < 4; i++) {
+        tell_storage(cluster, 1, states[i]);
+        assert_int_equal(states[i], rf_control_storage(cluster->controls[1], 1));
+        rounds(cluster, 8);
+        assert_storage(cluster, 1, states[i]);
+        assert_storage(cluster, 0, RF_STORAGE_OK);
+        assert_int_equal(NODES * (i + 1), cluster->n_storage);
+    }
+    assert_true(hash == rf_control_set_hash(cluster->controls[2]));
+    restart(cluster, 1, 2);
+    rounds(cluster, 10);
+    assert_storage(cluster, 1, RF_STORAGE_OK);
 }
 
 /* A control machine of its own with two hint partitions; the store operation that its step wants. */
@@ -577,6 +626,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(half_dies_at_once, set_up, tear_down),
         cmocka_unit_test_setup_teardown(stored_state_never_goes_back, set_up, tear_down),
         cmocka_unit_test_setup_teardown(probe_answers_have_a_generation, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(fullness_travels, set_up, tear_down),
         cmocka_unit_test_setup_teardown(damaged_hints_end_the_walk, set_up, tear_down),
         cmocka_unit_test_setup_teardown(own_generation_is_ours, set_up, tear_down),
         cmocka_unit_test_setup_teardown(damaged_bodies_do_nothing, set_up, tear_down),

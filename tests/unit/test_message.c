@@ -136,18 +136,38 @@ static void wal_groups(void **state)
     struct rf_buf        buf = {0};
     struct rf_message    message = data_message();
     struct rf_wal_record record = {.table = 5, .partition = 6, .token = 7, .row = message.row};
-    struct rf_wal_group  group = {.segment = 8, .first_seq = 9, .durable_seq = 4, .n_records = 2};
+    struct rf_wal_group  group = {.segment = 8,
+                                  .offset = 16,
+                                  .first_seq = 9,
+                                  .durable_seq = 4,
+                                  .segment_first_seq = 7,
+                                  .n_records = 2,
+                                  .n_parts = 1,
+                                  .shard = 2,
+                                  .n_shards = 4,
+                                  .flags = RF_WAL_CLOSED};
+    struct rf_wal_part   part = {6, 5};
     struct rf_wal_group  back;
     size_t               size = 0;
-    rf_wal_group_begin(&buf);
+    rf_wal_group_begin(&buf, 3); /* more room than is needed */
     rf_wal_record_encode(&buf, &record);
     rf_wal_record_encode(&buf, &record);
-    size_t used = buf.size; /* without padding */
-    rf_wal_group_end(&buf, &group);
-    assert_rc_ok(rf_wal_group_decode(rf_buf_slice(&buf), &back, &size));
-    assert_int_equal(buf.size, size);
+    size_t          used = buf.size - 2 * RF_WAL_PART_SIZE; /* without padding */
+    struct rf_slice all = rf_wal_group_end(&buf, 3, &group, &part, 99);
+    uint8_t        *data = buf.data + 2 * RF_WAL_PART_SIZE;
+    assert_ptr_equal(data, all.data);
+    assert_rc_ok(rf_wal_header_decode(all, 99, &back, &size));
+    assert_rc_ok(rf_wal_group_check(all, &back));
+    assert_int_equal(all.size, size);
     assert_int_equal(0, size % RF_WAL_ALIGN);
-    assert_true(back.segment == 8 && back.first_seq == 9 && back.durable_seq == 4);
+    assert_true(back.segment == 8 && back.offset == 16 && back.first_seq == 9);
+    assert_true(back.durable_seq == 4 && back.segment_first_seq == 7 && back.n_records == 2);
+    assert_true(back.shard == 2 && back.n_shards == 4 && back.flags == RF_WAL_CLOSED);
+    assert_int_equal(1, back.n_parts);
+    assert_true(rf_wal_group_part(&back, 0).partition == 6);
+    assert_true(rf_wal_group_part(&back, 0).prev_seq == 5);
+    assert_rc(RF_CORRUPT, rf_wal_header_decode(all, 98, &back, &size)); /* another one's log */
+    assert_rc_ok(rf_wal_header_decode(all, 99, &back, &size));
     for (int i = 0; i < 2; i++) {
         struct rf_wal_record got;
         assert_rc_ok(rf_wal_record_decode(&back.records, &got));
@@ -156,16 +176,22 @@ static void wal_groups(void **state)
         assert_true(rf_slice_eq(record.row.value, got.row.value));
     }
     assert_int_equal(0, back.records.size);
+    size_t header = RF_WAL_GROUP_HEADER + RF_WAL_PART_SIZE;
     for (size_t i = 0; i < used * 8; i++) {
-        buf.data[i / 8] ^= (uint8_t)(1u << i % 8);
-        assert_false(rf_ok(rf_wal_group_decode(rf_buf_slice(&buf), &back, &size)));
-        buf.data[i / 8] ^= (uint8_t)(1u << i % 8);
+        data[i / 8] ^= (uint8_t)(1u << i % 8);
+        bool fine = rf_ok(rf_wal_header_decode(all, 99, &back, &size));
+        assert_int_equal(i / 8 >= header, fine);
+        assert_true(!fine || rf_wal_group_check(all, &back).rc == RF_CORRUPT);
+        data[i / 8] ^= (uint8_t)(1u << i % 8);
     }
     for (size_t n = 0; n < used; n++) {
-        assert_rc(RF_TRUNCATED, rf_wal_group_decode(rf_slice(buf.data, n), &back, &size));
+        struct rf_slice cut = rf_slice(data, n);
+        enum rf_rc      rc = rf_wal_header_decode(cut, 99, &back, &size).rc;
+        assert_int_equal(n < header ? RF_TRUNCATED : RF_OK, rc);
+        assert_true(n < header || rf_wal_group_check(cut, &back).rc == RF_TRUNCATED);
     }
     static const uint8_t zeros[RF_WAL_GROUP_HEADER];
-    assert_rc(RF_NOT_FOUND, rf_wal_group_decode(rf_slice(zeros, sizeof(zeros)), &back, &size));
+    assert_rc(RF_NOT_FOUND, rf_wal_header_decode(rf_slice(zeros, sizeof(zeros)), 99, &back, &size));
     rf_buf_fini(&buf);
 }
 

@@ -84,7 +84,7 @@ static void client(struct bench *bench, enum rf_client_kind kind, const char *ke
                                   .strong = true,
                                   .quorum = quorum,
                                   .table = TABLE,
-                                  .timestamp_ms = kind == RF_CLIENT_PUT ? bench->now.wall_ms : 0,
+                                  .timestamp_ms = kind != RF_CLIENT_GET ? bench->now.wall_ms : 0,
                                   .row = {.key = rf_slice(blob->data, blob->size), .blob = blob}}});
     rf_blob_drop(blob);
 }
@@ -344,6 +344,113 @@ static void hints_are_limited(void **state)
     assert_int_equal(3, rf_shard_stats(bench->shard).hints_dropped);
 }
 
+static void storage_event(struct bench *bench, uint64_t node, enum rf_storage_state storage)
+{
+    step(bench,
+         (struct rf_event){.kind = RF_EV_STORAGE, .as.peer = {.node = node, .storage = storage}});
+}
+
+static uint32_t sum_writes(const struct bench *bench)
+{
+    uint32_t sum = 0;
+    for (uint32_t i = 0; i <= NODES; i++) {
+        sum += bench->writes[i];
+    }
+    return sum;
+}
+
+/* Sends a request that must be refused before anything is sent. */
+static void refused_before_sending(struct bench *bench, enum rf_client_kind kind, enum rf_rc rc)
+{
+    uint32_t before = sum_writes(bench);
+    uint32_t n = bench->n_replies;
+    client(bench, kind, "k0", 0);
+    assert_int_equal(n + 1, bench->n_replies);
+    assert_int_equal(rc, bench->last.rc);
+    assert_false(bench->last.outcome_unknown);
+    assert_int_equal(before, sum_writes(bench));
+    assert_int_equal(0, rf_shard_stats(bench->shard).in_flight);
+}
+
+/* Sends a write that goes to all three replicas, and answers it. */
+static void accepted(struct bench *bench, enum rf_client_kind kind)
+{
+    uint32_t before = sum_writes(bench);
+    client(bench, kind, "k0", 0);
+    if (kind == RF_CLIENT_GET) {
+        assert_true(rf_shard_stats(bench->shard).in_flight != 0);
+        for (uint32_t r = 0; r < 3; r++) {
+            answer(bench, replica(bench, r), false, RF_STORE_ABSENT, 0);
+        }
+        return;
+    }
+    assert_int_equal(before + 3, sum_writes(bench));
+    for (uint32_t r = 0; r < 3; r++) {
+        answer(bench, replica(bench, r), true, RF_STORE_STORED, 9);
+    }
+    assert_int_equal(RF_OK, bench->last.rc);
+}
+
+/* Goal: with too few replicas that have disk space a write is refused before it is sent, `not
+ * applied`; deletes and reads go on; with one full replica nothing changes, and it is asked all the
+ * same; where logs have failed, neither is sent (S141-S145). Method: the replicas of one key become
+ * full, read-only and right again, one after the other. */
+static void full_replicas(void **state)
+{
+    struct bench *bench = *state;
+    accepted(bench, RF_CLIENT_PUT);
+    uint64_t first = replica(bench, 0);
+    uint64_t second = replica(bench, 1);
+    storage_event(bench, first, RF_STORAGE_FULL);
+    accepted(bench, RF_CLIENT_PUT);
+    storage_event(bench, second, RF_STORAGE_FULL);
+    refused_before_sending(bench, RF_CLIENT_PUT, RF_DISK_RESERVE);
+    assert_int_equal(1, bench->last.acked);
+    assert_int_equal(2, bench->last.needed);
+    assert_int_equal(1, rf_shard_stats(bench->shard).full_refusals);
+    accepted(bench, RF_CLIENT_DELETE);
+    accepted(bench, RF_CLIENT_GET);
+    storage_event(bench, second, RF_STORAGE_READ_ONLY);
+    refused_before_sending(bench, RF_CLIENT_PUT, RF_DISK_RESERVE); /* space would help */
+    accepted(bench, RF_CLIENT_DELETE);
+    storage_event(bench, first, RF_STORAGE_READ_ONLY);
+    refused_before_sending(bench, RF_CLIENT_PUT, RF_QUORUM_UNAVAILABLE);
+    refused_before_sending(bench, RF_CLIENT_DELETE, RF_QUORUM_UNAVAILABLE);
+    accepted(bench, RF_CLIENT_GET);
+    storage_event(bench, first, RF_STORAGE_OK);
+    accepted(bench, RF_CLIENT_PUT);
+    storage_event(bench, 0x999000, RF_STORAGE_FULL); /* nobody */
+}
+
+/* Goal: what full replicas refuse after it was sent ends as `unknown`, and leaves no hints for them
+ * (S50, S141). */
+static void full_after_sending(void **state)
+{
+    struct bench *bench = *state;
+    client(bench, RF_CLIENT_PUT, "k0", 0);
+    uint32_t n_hints = bench->n_hints + bench->n_local_hints;
+    answer(bench, replica(bench, 0), true, RF_STORE_FULL, 0);
+    answer(bench, replica(bench, 1), true, RF_STORE_STORED, 9);
+    answer(bench, replica(bench, 2), true, RF_STORE_FULL, 0);
+    assert_int_equal(RF_REPLICA_TIMEOUT, bench->last.rc);
+    assert_true(bench->last.outcome_unknown);
+    assert_int_equal(n_hints, bench->n_hints + bench->n_local_hints);
+    assert_int_equal(0, rf_shard_stats(bench->shard).in_flight);
+}
+
+/* Goal: a stand-in without disk space is passed over (S40). */
+static void full_stand_in(void **state)
+{
+    struct bench *bench = *state;
+    miss_a_write(bench);
+    uint64_t holder = bench->holder;
+    hint_ack(bench, RF_STORE_STORED);
+    storage_event(bench, holder, RF_STORAGE_FULL);
+    miss_a_write(bench);
+    assert_true(bench->holder != holder);
+    hint_ack(bench, RF_STORE_STORED);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -357,6 +464,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(lost_stand_in_leaves_the_hint_here, set_up, tear_down),
         cmocka_unit_test_setup_teardown(waiting_hints_make_room, set_up, tear_down),
         cmocka_unit_test_setup_teardown(hints_are_limited, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(full_replicas, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(full_after_sending, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(full_stand_in, set_up, tear_down),
     };
     return cmocka_run_group_tests_name("quorum", tests, NULL, NULL);
 }

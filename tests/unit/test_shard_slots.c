@@ -45,6 +45,7 @@ static void take_effect(struct bench *bench, const struct rf_effect *effect)
     case RF_FX_ANSWER:
     case RF_FX_PUBLISH:
     case RF_FX_ALIVE:
+    case RF_FX_STORAGE:
     case RF_FX_REFUSED:
     default:
         fail_msg("an effect that a coordinator never has: %d", (int)effect->kind);
