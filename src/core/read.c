@@ -397,7 +397,9 @@ void rf_read_repaired(struct rf_shard *shard, struct rf_slot *slot, struct rf_re
         return;
     }
     const struct rf_replica *winner = winner_of(slot);
-    if (status == RF_STORE_STORED && version->hlc > winner->row.version.hlc) {
+    bool                     other =
+        version->hlc != winner->row.version.hlc || version->writer != winner->row.version.writer;
+    if (status == RF_STORE_STORED && other) {
         /* It has got a newer row meanwhile, and may never have held the winner: no proof that a
          * later read cannot miss it. What it holds now is the better answer. */
         if (replica->damage == 0) {
