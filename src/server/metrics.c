@@ -100,6 +100,8 @@ static void put_files(struct rf_buf *body, const struct rf_store_stats *store)
            store->compacted_in_bytes);
     simple(body, "ringfort_compaction_written_bytes_total", "counter", "Bytes written by merges.",
            store->compacted_out_bytes);
+    simple(body, "ringfort_sstables_dropped_total", "counter",
+           "Files deleted whole because everything in them had expired.", store->dropped_files);
     simple(body, "ringfort_expired_values_total", "counter",
            "Expired values replaced by their marker.", store->expired_values);
     simple(body, "ringfort_background_failures_total", "counter",
@@ -226,6 +228,8 @@ void rf_api_metrics(struct rf_exchange *exchange)
     put_cluster(&body, exchange->worker);
     put_requests(&body, &stats);
     put_storage(&body, &stats.store);
+    simple(&body, "ringfort_write_delays_total", "counter",
+           "Log groups held back because flushes or merges were behind.", stats.log_rests);
     put_disk(&body, exchange->worker->base.server->engine);
     rf_exchange_answer(exchange, 200, "text/plain; version=0.0.4; charset=utf-8",
                        rf_buf_slice(&body), NULL);

@@ -80,7 +80,7 @@ static void fini_part(struct rf_part *part)
 
 void rf_store_fini(struct rf_store *store)
 {
-    rf_assert(!store->flushing && !store->compacting && !store->trimming && !store->recording);
+    rf_assert(!store->flushing && store->merges == 0 && !store->trimming && !store->recording);
     rf_cold_fini(store);
     for (uint32_t t = 0; t < store->n_tables; t++) {
         for (uint32_t p = 0; p < store->engine->identity.n_partitions; p++) {

@@ -72,7 +72,7 @@ static inline struct rf_view *test_view(uint32_t n, const struct rf_table *table
         snprintf(members[i].name, sizeof(members[i].name), "n%u", i + 1);
     }
     assert_rc_ok(rf_ring_build(members, n, 7, &ring));
-    assert_rc_ok(rf_view_build(ring, tables, n_tables, &test_host, &view));
+    assert_rc_ok(rf_view_build(ring, tables, n_tables, &test_host, NULL, &view));
     rf_ring_drop(ring);
     return view;
 }

@@ -47,6 +47,10 @@ static void take_effect(struct bench *bench, const struct rf_effect *effect)
     case RF_FX_ALIVE:
     case RF_FX_STORAGE:
     case RF_FX_REFUSED:
+    case RF_FX_MOVED:
+    case RF_FX_TWIN:
+    case RF_FX_TWIN_FIRST:
+    case RF_FX_RAISE:
     default:
         fail_msg("an effect that a coordinator never has: %d", (int)effect->kind);
     }

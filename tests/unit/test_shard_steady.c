@@ -118,6 +118,10 @@ static void carry_out(struct bench *bench, uint32_t node, const struct rf_effect
     case RF_FX_ALIVE:
     case RF_FX_STORAGE:
     case RF_FX_REFUSED:
+    case RF_FX_MOVED:
+    case RF_FX_TWIN:
+    case RF_FX_TWIN_FIRST:
+    case RF_FX_RAISE:
     default:
         fail_msg("an effect that a shard never has: %d", (int)effect->kind);
     }
