@@ -11,5 +11,10 @@ build/dev/bin/ringfort-sim --seed "${RF_SIM_SEED:-1}" --seeds 24 --seconds 20 --
 build/dev/bin/ringfort-sim --seed "${RF_SIM_SEED:-1}" --seeds 12 --seconds 20 --engine --scenario rot
 build/dev/bin/ringfort-sim --seed 200000 --seeds 3 --seconds 10 --twice --engine
 build/dev/bin/ringfort-sim --seed 100000 --seeds 16 --seconds 10 --twice
+# The order of each key without faults; a longer run.
+build/dev/bin/ringfort-sim --seed 300000 --seeds 8 --seconds 20 --scenario calm
+build/dev/bin/ringfort-sim --seed 400000 --seeds 2 --seconds 120
 ./dev build release
+# An hour at 1 % loss without a false death; then 1,200 nodes, half of which die.
+build/release/bin/ringfort-sim --gossip-only --nodes 60 --seconds 3600 --loss 10000 --seed "${RF_SIM_SEED:-1}"
 build/release/bin/ringfort-sim --gossip-only --nodes 1200 --seconds 20 --seed "${RF_SIM_SEED:-1}"

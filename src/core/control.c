@@ -472,6 +472,7 @@ struct rf_result rf_control_new(const struct rf_control_config *config,
     control->config.state = rf_slice(NULL, 0);
     control->state_hlc = config->state_hlc;
     control->self = RF_NO_MEMBER;
+    control->detector_at = RF_NO_MEMBER;
     control->rng.state = config->rng_seed;
     control->twin.began_us = config->began_us;
     control->own_pool = config->pool == NULL;
@@ -568,6 +569,11 @@ static void on_storage(struct rf_control *control, enum rf_storage_state storage
 static void round_if_due(struct rf_control *control)
 {
     if (control->now.mono_us < control->next_round_us || control->twin.silent) {
+        if (control->twin.silent) {
+            control->detector_at = RF_NO_MEMBER;
+        } else if (control->detector_at != RF_NO_MEMBER) {
+            rf_detector_go_on(control);
+        }
         return;
     }
     if (control->cluster == 0) {
@@ -617,7 +623,7 @@ static void tell_shards(struct rf_control *control)
 static uint64_t next_wake_us(const struct rf_control *control)
 {
     uint64_t handoff_us = control->cluster != 0 ? control->handoff.due_us : UINT64_MAX;
-    if (control->n_untold != 0) {
+    if (control->n_untold != 0 || control->detector_at != RF_NO_MEMBER) {
         return control->now.mono_us;
     }
     if (control->twin.address != NULL &&

@@ -105,10 +105,11 @@ struct rf_control {
     uint32_t                 n_recent;
     struct rf_seed_answer    seeds[RF_SEEDS_MAX];
     uint64_t                 next_round_us;
-    uint8_t                  storage;    /* enum rf_storage_state of this node */
-    uint32_t                 n_untold;   /* entries that are marked so */
-    bool                     dirty;      /* member set changed: publish and store */
-    bool                     publishing; /* dirty when this step began handling it */
+    uint32_t                 detector_at; /* entry where its round goes on; RF_NO_MEMBER: done */
+    uint8_t                  storage;     /* enum rf_storage_state of this node */
+    uint32_t                 n_untold;    /* entries that are marked so */
+    bool                     dirty;       /* member set changed: publish and store */
+    bool                     publishing;  /* dirty when this step began handling it */
     char                     refused[192];
     struct rf_handoff        handoff;
     struct rf_twin           twin;
@@ -184,6 +185,9 @@ void rf_twin_asked(struct rf_control *control, const struct rf_message *message)
 
 /* --- detector.c */
 void rf_detector_round(struct rf_control *control);
+/* The round continues where the effects were full: with half of a large cluster silent it takes many
+ * steps, which follow each other at once. */
+void rf_detector_go_on(struct rf_control *control);
 void rf_detector_message(struct rf_control *control, const struct rf_message *message);
 
 #endif

@@ -5,6 +5,7 @@
 #include "core/control_private.h"
 
 #define PROBE_ROUNDS 3u
+#define PROBE_EFFECTS (1u + RF_PROBE_HELPERS)
 
 static bool is_self(const struct rf_control *control, const struct rf_node_entry *entry)
 {
@@ -27,39 +28,58 @@ static void send_probes(struct rf_control *control, const struct rf_node_entry *
     }
 }
 
-void rf_detector_round(struct rf_control *control)
+/* Is it silent for so long that it must be looked at? */
+static bool is_suspect(struct rf_control *control, struct rf_node_entry *entry)
 {
-    uint64_t now_us = control->now.mono_us;
     uint64_t probes_us = PROBE_ROUNDS * control->config.gossip_interval_us;
     uint64_t suspect_us = control->config.dead_after_us > 2 * probes_us
                               ? control->config.dead_after_us - probes_us
                               : control->config.dead_after_us;
-    for (uint32_t i = 0; i < control->n; i++) {
-        struct rf_node_entry *entry = &control->entries[i];
-        if (!entry->alive || now_us - entry->changed_at_us < suspect_us) {
-            continue;
-        }
-        if (is_self(control, entry) || rf_entry_member(entry)->state == RF_MEMBER_LEFT) {
-            continue;
-        }
-        if (entry->changed_at_us == 0) {
-            entry->changed_at_us = now_us; /* known from disk, not yet heard of */
-            continue;
-        }
-        if (control->out->max - control->out->n < 16) {
-            return; /* the next round goes on */
-        }
-        if (entry->probe == RF_PROBE_NONE) {
-            entry->probe = RF_PROBE_WAITING;
-            entry->probe_until_us = now_us + probes_us;
-        }
-        if (now_us < entry->probe_until_us) {
-            send_probes(control, entry);
-        } else {
-            entry->probe = RF_PROBE_NONE;
-            rf_control_set_alive(control, entry, false);
-        }
+    if (!entry->alive || control->now.mono_us - entry->changed_at_us < suspect_us ||
+        is_self(control, entry) || rf_entry_member(entry)->state == RF_MEMBER_LEFT) {
+        return false;
     }
+    if (entry->changed_at_us == 0) {
+        entry->changed_at_us = control->now.mono_us; /* known from disk, not yet heard of */
+        return false;
+    }
+    return true;
+}
+
+static void look_at(struct rf_control *control, struct rf_node_entry *entry)
+{
+    if (entry->probe == RF_PROBE_NONE) {
+        entry->probe = RF_PROBE_WAITING;
+        entry->probe_until_us =
+            control->now.mono_us + PROBE_ROUNDS * control->config.gossip_interval_us;
+    }
+    if (control->now.mono_us < entry->probe_until_us) {
+        send_probes(control, entry);
+    } else {
+        entry->probe = RF_PROBE_NONE;
+        rf_control_set_alive(control, entry, false);
+    }
+}
+
+void rf_detector_round(struct rf_control *control)
+{
+    control->detector_at = 0;
+    rf_detector_go_on(control);
+}
+
+void rf_detector_go_on(struct rf_control *control)
+{
+    for (; control->detector_at < control->n; control->detector_at++) {
+        struct rf_node_entry *entry = &control->entries[control->detector_at];
+        if (!is_suspect(control, entry)) {
+            continue;
+        }
+        if (control->out->max - control->out->n < PROBE_EFFECTS) {
+            return;
+        }
+        look_at(control, entry);
+    }
+    control->detector_at = RF_NO_MEMBER;
 }
 
 /* An answer says which heartbeat of the target, in which generation, the answering node knows. One

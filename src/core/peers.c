@@ -4,6 +4,7 @@
 #define EXPLORE_ONE_IN 64u /* now and then a slower replica is asked: it may have recovered */
 #define P95_UNKNOWN_US 20000u
 #define HEDGE_MIN_US 1000u
+#define HINTS_DELIVERED_US 60000000u /* hints for a live node are with it by then */
 
 struct rf_peer *rf_peer_of(const struct rf_shard *shard, uint64_t node)
 {
@@ -106,6 +107,34 @@ struct rf_replica *rf_peer_choose(struct rf_shard *shard, struct rf_slot *slot)
         }
     }
     return choice;
+}
+
+/* ---- Hints ---------------------------------------------------------------------------------- */
+
+/* What was counted for a target is delivered soon after it is back, and gone after the window. */
+static bool is_count_over(const struct rf_shard *shard, const struct rf_peer *peer)
+{
+    uint64_t age_us = shard->now.mono_us - peer->hints_since_us;
+    return age_us > shard->config.hint_window_ms * 1000 ||
+           (!peer->dead && age_us > HINTS_DELIVERED_US);
+}
+
+bool rf_peer_take_hint(struct rf_shard *shard, uint64_t target, uint64_t bytes)
+{
+    struct rf_peer *peer = rf_peer_of(shard, target);
+    if (peer == NULL || shard->config.hints_max_bytes == 0) {
+        return true;
+    }
+    if (peer->hint_bytes == 0 || is_count_over(shard, peer)) {
+        peer->hints_since_us = shard->now.mono_us;
+        peer->hint_bytes = 0;
+    }
+    if (peer->hint_bytes + bytes > shard->config.hints_max_bytes) {
+        shard->stats.hints_dropped++;
+        return false;
+    }
+    peer->hint_bytes += bytes;
+    return true;
 }
 
 /* ---- Hedges: a heap of requests that go on in another way when replicas are slow ------------- */

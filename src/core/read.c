@@ -397,13 +397,18 @@ void rf_read_repaired(struct rf_shard *shard, struct rf_slot *slot, struct rf_re
         return;
     }
     const struct rf_replica *winner = winner_of(slot);
-    if (status == RF_STORE_STORED && version->hlc > winner->row.version.hlc) {
+    bool                     other =
+        version->hlc != winner->row.version.hlc || version->writer != winner->row.version.writer;
+    if (status == RF_STORE_STORED && other) {
         /* It has got a newer row meanwhile, and may never have held the winner: no proof that a
          * later read cannot miss it. What it holds now is the better answer. */
-        replica->state = RF_REPLICA_FETCHING;
-        shard->stats.fetches++;
-        rf_ask_read(shard, slot, replica, false);
-        return;
+        if (replica->damage == 0) {
+            replica->state = RF_REPLICA_FETCHING;
+            shard->stats.fetches++;
+            rf_ask_read(shard, slot, replica, false);
+            return;
+        }
+        status = RF_STORE_NEWER; /* it may still not be able to say */
     }
     replica->state = status == RF_STORE_STORED ? RF_REPLICA_REPAIRED : RF_REPLICA_REPAIR_FAILED;
     evaluate(shard, slot);

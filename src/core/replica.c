@@ -68,7 +68,7 @@ static enum rf_apply_mode apply_mode(uint8_t mode)
                                             : RF_APPLY_MERGE;
 }
 
-/* The store operation that a request means. False: no memory for a hint. */
+/* The store operation that a request means. False: no memory, or no room, for a hint. */
 static bool make_op(struct rf_shard *shard, const struct rf_message *message,
                     struct rf_store_op *ret_op)
 {
@@ -84,8 +84,9 @@ static bool make_op(struct rf_shard *shard, const struct rf_message *message,
         ret_op->mode = RF_APPLY_MERGE;
         ret_op->table = RF_TABLE_HINTS;
         ret_op->token = rf_hint_token(message->target);
-        return rf_ok(
-            rf_hint_make(message->target, message->table, &message->row, expiry_ms, &ret_op->row));
+        return rf_peer_take_hint(shard, message->target, rf_row_size(&message->row)) &&
+               rf_ok(rf_hint_make(message->target, message->table, &message->row, expiry_ms,
+                                  &ret_op->row));
     }
     ret_op->token = rf_ring_token(shard->view->ring->seed, message->row.key);
     rf_blob_take(message->row.blob);

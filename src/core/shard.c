@@ -80,8 +80,9 @@ struct rf_result rf_shard_new(const struct rf_shard_config *config, struct rf_sh
     shard->hedges = RF_NEW_ARRAY(struct rf_hedge, config->max_requests);
     shard->services = RF_NEW_ARRAY(struct rf_service, config->max_replica_ops);
     shard->peers = RF_NEW_ARRAY(struct rf_peer, RF_MEMBERS_MAX);
+    shard->spare_peers = RF_NEW_ARRAY(struct rf_peer, RF_MEMBERS_MAX);
     if (shard->ceiling_key == NULL || shard->slots == NULL || shard->services == NULL ||
-        shard->hedges == NULL || shard->peers == NULL) {
+        shard->hedges == NULL || shard->peers == NULL || shard->spare_peers == NULL) {
         rf_shard_free(shard);
         return rf_result(RF_NO_MEMORY);
     }
@@ -117,6 +118,7 @@ void rf_shard_free(struct rf_shard *shard)
     rf_mem_free(shard->services);
     rf_mem_free(shard->hedges);
     rf_mem_free(shard->peers);
+    rf_mem_free(shard->spare_peers);
     shard->magic = 0;
     rf_mem_free(shard);
 }
@@ -459,7 +461,8 @@ void rf_send_hint(struct rf_shard *shard, struct rf_slot *slot, uint64_t holder,
     }
     struct rf_row hint = {0};
     uint64_t      expiry_ms = shard->now.wall_ms + shard->config.hint_window_ms;
-    if (!rf_ok(rf_hint_make(target, slot->table->id, &slot->op.row, expiry_ms, &hint))) {
+    if (!rf_peer_take_hint(shard, target, rf_row_size(&slot->op.row)) ||
+        !rf_ok(rf_hint_make(target, slot->table->id, &slot->op.row, expiry_ms, &hint))) {
         return;
     }
     struct rf_store_op *op = store_op(shard, slot, RF_STORE_APPLY);
@@ -487,12 +490,13 @@ void rf_ask_read(struct rf_shard *shard, struct rf_slot *slot, struct rf_replica
 /* ---- Peers -------------------------------------------------------------------------------- */
 
 /* Peers are kept by member index: carry them over by node id. Members are sorted by name in both
- * views, so one walk over both does it. */
+ * views, so one walk over both does it; into the spare array, since an index may go either way. */
 static void take_view(struct rf_shard *shard, struct rf_view *view)
 {
     struct rf_view *old = shard->view;
-    struct rf_peer  carried[RF_MEMBERS_MAX] = {0};
+    struct rf_peer *carried = shard->spare_peers;
     uint32_t        o = 0;
+    memset(carried, 0, sizeof(*carried) * RF_MEMBERS_MAX);
     for (uint32_t m = 0; old != NULL && m < view->ring->n_members; m++) {
         const struct rf_member *member = &view->ring->members[m];
         while (o < old->ring->n_members && strcmp(old->ring->members[o].name, member->name) < 0) {
@@ -502,7 +506,8 @@ static void take_view(struct rf_shard *shard, struct rf_view *view)
             carried[m] = shard->peers[o];
         }
     }
-    memcpy(shard->peers, carried, sizeof(carried));
+    shard->spare_peers = shard->peers;
+    shard->peers = carried;
     shard->view = rf_view_take(view);
     shard->self = rf_ring_by_node(view->ring, shard->config.node);
     rf_view_drop(old);
@@ -658,6 +663,7 @@ static bool on_peer(struct rf_shard *shard, const struct rf_event *event)
     }
     if (event->kind == RF_EV_ALIVE) {
         peer->dead = !event->as.peer.up;
+        peer->hint_bytes = peer->dead ? peer->hint_bytes : 0;
         return true;
     }
     peer->broken = !event->as.peer.up;

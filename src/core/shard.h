@@ -16,9 +16,10 @@ struct rf_shard_config {
     uint32_t max_requests;    /* coordinated at a time, 1 … 65,536; more get RF_OVERLOADED */
     uint32_t max_replica_ops; /* served for peers at a time, 1 … 65,536 */
     uint64_t request_timeout_us;
-    uint64_t max_ahead_ms;   /* clock.max_ahead */
-    uint64_t hint_window_ms; /* hints older than this expire */
-    uint64_t hlc_ceiling;    /* last durable ceiling of this shard, 0 at first start */
+    uint64_t max_ahead_ms;    /* clock.max_ahead */
+    uint64_t hint_window_ms;  /* hints older than this expire */
+    uint64_t hints_max_bytes; /* kept by this shard for one target; 0: no limit */
+    uint64_t hlc_ceiling;     /* last durable ceiling of this shard, 0 at first start */
     uint64_t rng_seed;
 };
 
@@ -69,6 +70,7 @@ struct rf_shard_stats {
     uint64_t fetches;         /* strong reads whose winner was a digest at first */
     uint64_t hints_sent;      /* rows given to a stand-in, this node included */
     uint64_t hints_stored;    /* hints that this node holds for others, written since the start */
+    uint64_t hints_dropped;   /* over the limit of their target: its range needs repair */
     uint64_t given_up;        /* answered requests whose late replicas were not waited for */
     uint64_t in_flight;       /* gauge */
 };

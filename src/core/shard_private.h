@@ -97,7 +97,9 @@ struct rf_peer {
     uint8_t  storage; /* enum rf_storage_state, as gossip says; of this node, too */
     uint32_t mean_us; /* of its answers to reads; 0: unknown */
     uint32_t p95_us;
-    uint32_t in_flight; /* reads */
+    uint32_t in_flight;      /* reads */
+    uint64_t hint_bytes;     /* taken for it by this shard … */
+    uint64_t hints_since_us; /* … since then */
 };
 
 /* When a running read is given another replica, or a refused write has waited enough. */
@@ -125,7 +127,8 @@ struct rf_shard {
     uint32_t               free_service;
     struct rf_hedge       *hedges; /* heap by time */
     uint32_t               n_hedges;
-    struct rf_peer        *peers; /* by member index of `view` */
+    struct rf_peer        *peers;       /* by member index of `view` */
+    struct rf_peer        *spare_peers; /* for the next view */
     struct rf_shard_stats  stats;
     struct rf_effects     *out; /* of the step that runs */
 };
@@ -145,6 +148,8 @@ void            rf_peer_asked(struct rf_shard *shard, struct rf_replica *replica
 /* It answered, or (not good) it is no longer waited for. */
 void               rf_peer_answered(struct rf_shard *shard, struct rf_replica *replica, bool good);
 struct rf_replica *rf_peer_choose(struct rf_shard *shard, struct rf_slot *slot);
+/* May this shard keep a hint of so many bytes for the target? Counts it. */
+bool     rf_peer_take_hint(struct rf_shard *shard, uint64_t target, uint64_t bytes);
 uint64_t rf_peer_patience_us(const struct rf_shard *shard, const struct rf_replica *replica);
 /* A running request is looked at again after this time; false: the heap is full. */
 bool rf_hedge_plan(struct rf_shard *shard, const struct rf_slot *slot, uint64_t wait_us);

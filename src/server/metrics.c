@@ -75,6 +75,9 @@ static void put_requests(struct rf_buf *body, const struct rf_worker_stats *stat
            "Eventual reads that asked a second replica because the first was slow.", shard->hedges);
     simple(body, "ringfort_hints_stored_total", "counter",
            "Rows kept by this node for unreachable replicas.", shard->hints_stored);
+    simple(body, "ringfort_hints_dropped_total", "counter",
+           "Rows not kept, because those for their target had reached the limit.",
+           shard->hints_dropped);
 }
 
 static void put_files(struct rf_buf *body, const struct rf_store_stats *store)

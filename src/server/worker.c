@@ -10,7 +10,8 @@
 #include "server/exchange.h"
 #include "server/reload.h"
 
-#define ROUNDS_MAX 1000u /* steps of the machine in one turn of the loop */
+#define HINTS_MAX_BYTES (UINT64_C(1) << 30) /* that a node keeps for one target */
+#define ROUNDS_MAX 1000u                    /* steps of the machine in one turn of the loop */
 
 /* ---- The store and its log thread --------------------------------------------------------- */
 
@@ -405,6 +406,7 @@ static struct rf_result make_machine(struct rf_worker *worker)
         .request_timeout_us = (uint64_t)server->config.limits.request_timeout_ms * 1000,
         .max_ahead_ms = (uint64_t)server->config.clock.max_ahead_ms,
         .hint_window_ms = (uint64_t)server->config.repair.hint_window_ms,
+        .hints_max_bytes = HINTS_MAX_BYTES / server->n_shards,
         .hlc_ceiling = durable_ceiling(server),
         .rng_seed = rf_engine_node(server->engine) + worker->base.number,
     };

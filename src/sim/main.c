@@ -276,14 +276,15 @@ static void print_gossip(const struct arguments            *arguments,
     double factor = (double)result->simulated_us / 1e6 / took;
     printf("gossip nodes=%u seed=%" PRIu64 " loss_ppm=%u bytes_per_node_s=%" PRIu64
            " busiest=%" PRIu64
-           " spread=%.1fs detect=%.1fs recover=%.1fs heal=%.1fs longest_silence=%.1fs "
+           " spread=%.1fs detect=%.1fs recover=%.1fs heal=%.1fs half=%.1fs longest_silence=%.1fs "
            "false_deaths=%" PRIu64 " control_bytes=%" PRIu64 " simulated=%.0fs took=%.1fs "
            "real_time_factor=%.1f digest=%016" PRIx64 "\n",
            arguments->nodes, arguments->seed, arguments->loss_ppm, result->sent_bytes_per_node_s,
            result->max_bytes_per_node_s, (double)result->spread_us / 1e6,
            (double)result->detect_us / 1e6, (double)result->recover_us / 1e6,
-           (double)result->heal_us / 1e6, (double)result->max_lag_us / 1e6, result->false_deaths,
-           result->control_bytes, (double)result->simulated_us / 1e6, took, factor, result->digest);
+           (double)result->heal_us / 1e6, (double)result->half_us / 1e6,
+           (double)result->max_lag_us / 1e6, result->false_deaths, result->control_bytes,
+           (double)result->simulated_us / 1e6, took, factor, result->digest);
     if (file != NULL) {
         fprintf(file,
                 "{\"bench\":\"sim\",\"workload\":\"gossip\",\"nodes\":%u,\"loss_ppm\":%u,"

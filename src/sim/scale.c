@@ -146,6 +146,28 @@ static uint64_t split_and_heal(struct rf_sim *sim)
     return sim->now_us - healed_us;
 }
 
+/* Half of the cluster dies at once. Returns how long it took until every other node knew all of them
+ * to be dead. */
+static uint64_t kill_half(struct rf_sim *sim)
+{
+    uint64_t died_us = sim->now_us;
+    bool     known = false;
+    for (uint32_t i = 0; i < sim->n_nodes; i += 2) {
+        rf_sim_node_crash(sim, &sim->nodes[i]);
+    }
+    while (!known && !sim->result.violated) {
+        rf_sim_until(sim, sim->now_us + SAMPLE_US);
+        known = true;
+        for (uint32_t i = 0; known && i < sim->n_nodes; i += 2) {
+            known = all_say(sim, i, says_alive, 0);
+        }
+        if (sim->now_us - died_us > LIMIT_US) {
+            rf_sim_violation(sim, "half died: not known after %u s", LIMIT_US / 1000000);
+        }
+    }
+    return sim->now_us - died_us;
+}
+
 static void run_gossip(struct rf_sim *sim, uint32_t seconds, struct rf_sim_gossip_result *result)
 {
     uint32_t one = sim->n_nodes / 3;
@@ -165,11 +187,12 @@ static void run_gossip(struct rf_sim *sim, uint32_t seconds, struct rf_sim_gossi
     result->recover_us = wait_until(sim, other, says_alive, 1, "return");
     result->false_deaths = sim->deaths;
     result->heal_us = split_and_heal(sim);
-    result->control_bytes = rf_control_memory(sim->nodes[0].control);
+    result->half_us = kill_half(sim);
+    result->control_bytes = rf_control_memory(sim->nodes[1].control);
     result->events = sim->result.events;
     result->simulated_us = sim->now_us;
     result->digest = sim->trace;
-    for (uint32_t i = 0; i < sim->n_nodes; i++) {
+    for (uint32_t i = 1; i < sim->n_nodes; i += 2) {
         uint64_t digest = rf_control_digest(sim->nodes[i].control);
         result->digest = rf_hash64(rf_slice(&digest, sizeof(digest)), result->digest);
     }

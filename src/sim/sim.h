@@ -58,6 +58,7 @@ struct rf_sim_gossip_result {
     uint64_t detect_us;             /* a dead node is dead for all */
     uint64_t recover_us;            /* the returned node is alive for all */
     uint64_t heal_us;               /* after a split in two halves, all are alive for all */
+    uint64_t half_us;               /* half of the nodes died at once, and all others know it */
     uint64_t false_deaths;          /* before the split */
     uint64_t simulated_us;
     uint64_t control_bytes; /* memory of one control machine */

@@ -115,7 +115,9 @@ struct rf_sim_op {
     uint32_t             node; /* coordinator */
     uint64_t             start_us;
     uint64_t             ttl_s;
-    struct rf_row        floor; /* newest version acknowledged or read before it began */
+    uint64_t             timestamp_ms; /* stamped by the client (D17); 0: by the server */
+    uint64_t             source;       /* number of the operation that it tries again; 0: none */
+    struct rf_row        floor;        /* newest version acknowledged or read before it began */
     /* A write's place in the order that clients see; history.c. */
     struct rf_version version;   /* the first that it got */
     bool              restamped; /* and it got another one (D7) */
@@ -136,7 +138,8 @@ struct rf_sim_seen {
 };
 
 struct rf_sim_client {
-    uint64_t op; /* index + 1 of the one it waits for; 0: none */
+    uint64_t op;    /* index + 1 of the one it waits for; 0: none */
+    uint64_t again; /* of the one that it sends again next */
 };
 
 /* ---- The simulation ----------------------------------------------------------------------- */

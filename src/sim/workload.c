@@ -3,6 +3,8 @@
  *    before it began (S105, D9); a write gets a version above all those (D7);
  *  - one version of a key means one content and one expiry on every replica and for ever (S34);
  *  - a write that was refused as not applied never shows;
+ *  - a client-stamped write keeps its stamp, also when it is sent again through another node, and is
+ *    told when it is older than what was known before it began (D17);
  *  - every request is answered at most once, and a value is one that a client wrote to that key. */
 #include <stdio.h>
 
@@ -85,16 +87,23 @@ static void grow_seen(struct rf_sim *sim)
     sim->cap_seen = cap;
 }
 
+/* Client-stamped writes have no writer: rows of one stamp are told apart by their content. */
+static uint64_t writer_or_content(const struct rf_row *row)
+{
+    return row->version.writer != 0 ? row->version.writer : rf_hash64(row->value, row->flags);
+}
+
 static struct rf_sim_seen *seen_of(struct rf_sim *sim, const struct rf_row *row, uint32_t key)
 {
-    uint64_t facts[3] = {row->version.hlc, row->version.writer, key};
+    uint64_t writer = writer_or_content(row);
+    uint64_t facts[3] = {row->version.hlc, writer, key};
     if (sim->n_seen * 2 >= sim->cap_seen) {
         grow_seen(sim);
     }
     uint64_t at = rf_hash64(rf_slice(facts, sizeof(facts)), 0) & (sim->cap_seen - 1);
     while (sim->seen[at].version.hlc != 0 &&
            (sim->seen[at].key != key || sim->seen[at].version.hlc != row->version.hlc ||
-            sim->seen[at].version.writer != row->version.writer)) {
+            sim->seen[at].version.writer != writer)) {
         at = (at + 1) & (sim->cap_seen - 1);
     }
     return &sim->seen[at];
@@ -133,8 +142,14 @@ void rf_sim_saw_row(struct rf_sim *sim, const struct rf_row *row)
             rf_sim_violation(sim, "key %u: expiry is not version + ttl (S34)", key);
         }
     }
+    if (marker && row->version.writer == 0) {
+        return; /* whose, it does not say */
+    }
     if (seen->version.hlc == 0) {
-        *seen = (struct rf_sim_seen){row->version, key, row->expiry_ms, content,
+        *seen = (struct rf_sim_seen){{row->version.hlc, writer_or_content(row)},
+                                     key,
+                                     row->expiry_ms,
+                                     content,
                                      rf_sim_op_of(sim, row)};
         rf_sim_got_version(sim, seen->op, &row->version);
         sim->n_seen++;
@@ -153,14 +168,60 @@ void rf_sim_saw_row(struct rf_sim *sim, const struct rf_row *row)
 
 /* ---- Requests ----------------------------------------------------------------------------- */
 
-static void fill_value(struct rf_sim *sim, uint64_t number, uint32_t key, uint8_t *value,
-                       size_t size)
+/* What a client writes: number and key, and as many bytes as follow from them, so that a retry writes
+ * the same. */
+static void fill_value(uint64_t number, uint32_t key, uint8_t *value, size_t size)
 {
-    uint64_t facts[2] = {number, key};
+    struct rf_rng bytes = {number};
+    uint64_t      facts[2] = {number, key};
     memcpy(value, facts, sizeof(facts));
     for (size_t i = VALUE_MIN; i < size; i++) {
-        value[i] = (uint8_t)rf_rng_next(&sim->rng);
+        value[i] = (uint8_t)rf_rng_next(&bytes);
     }
+}
+
+static size_t value_size(uint64_t number)
+{
+    struct rf_rng rng = {~number};
+    return VALUE_MIN + rf_rng_below(&rng, VALUE_MAX);
+}
+
+/* Now and then a client stamps its write, on a coarse clock of its own: some stamps are equal, some
+ * are late, some ahead. */
+static uint64_t client_stamp(struct rf_sim *sim)
+{
+    uint64_t now_ms = RF_SIM_EPOCH_MS + sim->now_us / 1000;
+    return (now_ms - 3000 + rf_sim_random(sim, 3400)) / 32 * 32;
+}
+
+static void submit_op(struct rf_sim *sim, uint64_t number)
+{
+    struct rf_sim_op *op = &sim->ops[number];
+    uint64_t          source = op->source != 0 ? op->source - 1 : number;
+    char              space[16];
+    struct rf_slice   name = rf_sim_key(op->key, space);
+    size_t            size = op->kind == RF_CLIENT_PUT ? value_size(source) : 0;
+    struct rf_blob   *blob = rf_blob_new(name.size + size);
+    rf_assert(blob != NULL);
+    memcpy(blob->data, name.data, name.size);
+    if (size != 0) {
+        fill_value(source, op->key, blob->data + name.size, size);
+    }
+    struct rf_event event = {.kind = RF_EV_CLIENT};
+    event.as.client = (struct rf_client_op){
+        .kind = op->kind,
+        .strong = op->strong,
+        .client = number + 1,
+        .table = RF_SIM_TABLE,
+        .ttl_s = op->ttl_s,
+        .timestamp_ms = op->timestamp_ms,
+        .row = {.key = rf_slice(blob->data, name.size),
+                .value = rf_slice(blob->data + name.size, size),
+                .blob = blob},
+    };
+    sim->result.requests++;
+    rf_sim_push(sim, &sim->nodes[op->node], (uint32_t)rf_sim_random(sim, sim->options.n_shards),
+                &event);
 }
 
 uint64_t rf_sim_start_op(struct rf_sim *sim, uint32_t client, uint32_t node,
@@ -168,11 +229,6 @@ uint64_t rf_sim_start_op(struct rf_sim *sim, uint32_t client, uint32_t node,
 {
     uint64_t          number = sim->n_ops;
     struct rf_sim_op *op = new_op(sim);
-    char              space[16];
-    struct rf_slice   name = rf_sim_key(key, space);
-    size_t            size = kind == RF_CLIENT_PUT ? VALUE_MIN + rf_sim_random(sim, VALUE_MAX) : 0;
-    struct rf_blob   *blob = rf_blob_new(name.size + size);
-    rf_assert(blob != NULL);
     op->kind = kind;
     op->strong = strong;
     op->key = key;
@@ -182,24 +238,27 @@ uint64_t rf_sim_start_op(struct rf_sim *sim, uint32_t client, uint32_t node,
     op->floor = sim->floors[key];
     op->ttl_s =
         kind == RF_CLIENT_PUT && rf_sim_chance(sim, 150000) ? 1 + rf_sim_random(sim, 20) : 0;
-    memcpy(blob->data, name.data, name.size);
-    if (size != 0) {
-        fill_value(sim, number, key, blob->data + name.size, size);
-    }
-    struct rf_event event = {.kind = RF_EV_CLIENT};
-    event.as.client = (struct rf_client_op){
-        .kind = kind,
-        .strong = strong,
-        .client = number + 1,
-        .table = RF_SIM_TABLE,
-        .ttl_s = op->ttl_s,
-        .row = {.key = rf_slice(blob->data, name.size),
-                .value = rf_slice(blob->data + name.size, size),
-                .blob = blob},
-    };
-    sim->result.requests++;
-    rf_sim_push(sim, &sim->nodes[node], (uint32_t)rf_sim_random(sim, sim->options.n_shards),
-                &event);
+    op->timestamp_ms = kind != RF_CLIENT_GET && rf_sim_chance(sim, 100000) ? client_stamp(sim) : 0;
+    submit_op(sim, number);
+    return number + 1;
+}
+
+/* A client-stamped write whose outcome is unknown is sent again, through any node: the same write. */
+static uint64_t try_again(struct rf_sim *sim, uint32_t node, uint64_t former)
+{
+    uint64_t          number = sim->n_ops;
+    struct rf_sim_op *op = new_op(sim);
+    *op = sim->ops[former - 1];
+    op->source = op->source != 0 ? op->source : former;
+    op->state = RF_SIM_OP_WAITING;
+    op->replied = false;
+    op->node = node;
+    op->start_us = sim->now_us;
+    op->floor = sim->floors[op->key];
+    op->version = (struct rf_version){0, 0};
+    op->seen_us = op->lost_us = op->next_seen = 0;
+    op->reappeared = false;
+    submit_op(sim, number);
     return number + 1;
 }
 
@@ -218,6 +277,11 @@ void rf_sim_client_run(struct rf_sim *sim, uint32_t client)
         client_later(sim, client, 1000 + rf_sim_random(sim, 5000));
         return;
     }
+    if (sim->clients[client].again != 0) {
+        sim->clients[client].op = try_again(sim, node, sim->clients[client].again);
+        sim->clients[client].again = 0;
+        return;
+    }
     uint32_t            dice = (uint32_t)rf_sim_random(sim, 100);
     enum rf_client_kind kind = dice < 40   ? RF_CLIENT_PUT
                                : dice < 50 ? RF_CLIENT_DELETE
@@ -227,7 +291,29 @@ void rf_sim_client_run(struct rf_sim *sim, uint32_t client)
         rf_sim_start_op(sim, client, node, kind, (uint32_t)rf_sim_random(sim, sim->n_keys), strong);
 }
 
+static void client_done(struct rf_sim *sim, const struct rf_sim_op *op)
+{
+    bool again = op->state == RF_SIM_OP_UNKNOWN && op->timestamp_ms != 0;
+    sim->clients[op->client].op = 0;
+    sim->clients[op->client].again = again ? (uint64_t)(op - sim->ops) + 1 : 0;
+}
+
 /* ---- Replies ------------------------------------------------------------------------------ */
+
+/* It keeps its stamp, whatever there is; and is told when a newer version was known (D17). */
+static void check_client_stamped(struct rf_sim *sim, struct rf_sim_op *op,
+                                 const struct rf_reply *reply)
+{
+    uint64_t hlc = rf_hlc_make(op->timestamp_ms, 0);
+    if (reply->row.version.hlc != hlc || reply->row.version.writer != 0) {
+        rf_sim_violation(sim, "key %u: a client-stamped write got another version (D17)", op->key);
+    }
+    if (op->floor.version.hlc > hlc && !reply->superseded) {
+        rf_sim_violation(sim, "key %u: a client-stamped write lost and is not told so (D17)",
+                         op->key);
+    }
+    raise_floor(sim, op->key, &reply->row);
+}
 
 static void check_written(struct rf_sim *sim, struct rf_sim_op *op, const struct rf_reply *reply)
 {
@@ -236,6 +322,10 @@ static void check_written(struct rf_sim *sim, struct rf_sim_op *op, const struct
         return;
     }
     op->state = RF_SIM_OP_ACKED;
+    if (op->timestamp_ms != 0) {
+        check_client_stamped(sim, op, reply);
+        return;
+    }
     if (rf_row_compare(&reply->row, &op->floor) <= 0) {
         rf_sim_violation(sim,
                          "key %u: a write was acknowledged with version %llx, not above %llx "
@@ -248,14 +338,21 @@ static void check_written(struct rf_sim *sim, struct rf_sim_op *op, const struct
     rf_sim_in_effect(sim, op->key, put ? (uint64_t)(op - sim->ops) + 1 : 0, op->start_us);
 }
 
-/* The write that a strong read shows: by its version, since an expired one comes without value. */
-static uint64_t shown_by(struct rf_sim *sim, const struct rf_sim_op *op,
-                         const struct rf_reply *reply)
+/* Notes which write a strong read shows: by its version, when it is expired and comes without value;
+ * that of a client-stamped one does not say whose it is. */
+static void note_shown(struct rf_sim *sim, const struct rf_sim_op *op, const struct rf_reply *reply)
 {
-    if (!rf_row_exists(&reply->row) || (reply->row.flags & RF_ROW_TOMBSTONE) != 0) {
-        return 0;
+    const struct rf_row *row = &reply->row;
+    bool                 nothing = !rf_row_exists(row) || (row->flags & RF_ROW_TOMBSTONE) != 0;
+    uint64_t             number = 0;
+    if (reply->rc == RF_OK) {
+        number = rf_sim_op_of(sim, row);
+    } else if (!nothing && row->version.writer == 0) {
+        return;
+    } else if (!nothing) {
+        number = seen_of(sim, row, op->key)->op;
     }
-    return seen_of(sim, &reply->row, op->key)->op;
+    rf_sim_in_effect(sim, op->key, number, op->start_us);
 }
 
 static void check_read(struct rf_sim *sim, struct rf_sim_op *op, const struct rf_reply *reply)
@@ -283,7 +380,7 @@ static void check_read(struct rf_sim *sim, struct rf_sim_op *op, const struct rf
                          (unsigned long long)op->floor.version.hlc);
     }
     raise_floor(sim, op->key, &told);
-    rf_sim_in_effect(sim, op->key, shown_by(sim, op, reply), op->start_us);
+    note_shown(sim, op, reply);
 }
 
 void rf_sim_reply(struct rf_sim *sim, struct rf_sim_node *node, const struct rf_reply *reply)
@@ -311,7 +408,7 @@ void rf_sim_reply(struct rf_sim *sim, struct rf_sim_node *node, const struct rf_
     }
     uint64_t facts[4] = {reply->client, reply->rc, reply->row.version.hlc, sim->now_us};
     sim->trace = rf_hash64(rf_slice(facts, sizeof(facts)), sim->trace);
-    sim->clients[op->client].op = 0;
+    client_done(sim, op);
     client_later(sim, op->client, rf_sim_random(sim, 40000));
 }
 
@@ -324,7 +421,7 @@ void rf_sim_clients_lost(struct rf_sim *sim, uint32_t node)
             op->unsure = true;
             op->state = RF_SIM_OP_UNKNOWN;
             sim->result.unknown++;
-            sim->clients[c].op = 0;
+            client_done(sim, op);
             client_later(sim, c, 1000 + rf_sim_random(sim, 40000));
         }
     }

@@ -391,6 +391,37 @@ static void many_return_at_once(void **state)
     cluster->n = 0;
 }
 
+/* Goal: when half of a large cluster dies at once, all of it is probed in the same round and dead after
+ * the same time as a single node, not one step's portion after the other (S121, S123). Method: 600 of
+ * 1,203 members fall silent; the machine steps as often as it wants to. */
+static void half_dies_at_once(void **state)
+{
+    struct cluster    *cluster = *state;
+    struct rf_control *control = cluster->controls[0];
+    struct rf_event    tick = {.kind = RF_EV_TICK};
+    uint64_t           wake_us = 0;
+    send_members(cluster, 0, 1200, 1200);
+    for (uint32_t second = 0; second < 14; second++) {
+        cluster->now.mono_us += 1000000;
+        for (uint32_t i = 0; i < control->n; i++) {
+            bool silent = i >= NODES && i % 2 == 0 && second > 1;
+            control->entries[i].changed_at_us =
+                silent ? control->entries[i].changed_at_us : cluster->now.mono_us;
+        }
+        wake_us = 0;
+        for (uint32_t i = 0; i < 100 && wake_us <= cluster->now.mono_us; i++) {
+            (void)step_alone(cluster, &tick, &wake_us);
+        }
+        assert_true(wake_us > cluster->now.mono_us);
+    }
+    uint32_t n_dead = 0;
+    for (uint32_t i = 0; i < control->n; i++) {
+        n_dead += !rf_control_alive(control, i);
+    }
+    assert_int_equal(600, n_dead);
+    cluster->n = 0;
+}
+
 /* Goal: a member table that is stored later has the higher version, also when the wall clock was
  * set back, within a run and across a restart; else the store keeps the older one. */
 static void stored_state_never_goes_back(void **state)
@@ -749,6 +780,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(lost_members_form_nothing, set_up, tear_down),
         cmocka_unit_test_setup_teardown(members_are_limited, set_up, tear_down),
         cmocka_unit_test_setup_teardown(many_return_at_once, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(half_dies_at_once, set_up, tear_down),
         cmocka_unit_test_setup_teardown(stored_state_never_goes_back, set_up, tear_down),
         cmocka_unit_test_setup_teardown(probe_answers_have_a_generation, set_up, tear_down),
         cmocka_unit_test_setup_teardown(fullness_travels, set_up, tear_down),

@@ -1,11 +1,7 @@
 /* The coordinator against hand-made answers: what a strong read may tell (D9), what becomes of a
  * missed write (S37, S40). Five nodes; the key's replicas are three others or include this node. */
-#include "test_util.h"
+#include "shard_util.h"
 
-#include <stdio.h>
-#include <string.h>
-
-#include "core/shard.h"
 #include "core/shard_private.h"
 
 #define NODES 5u
@@ -26,33 +22,6 @@ struct bench {
     uint32_t         n_replies;
     struct rf_reply  last;
 };
-
-static int32_t choose_first(const struct rf_host *host, const void *options,
-                            const struct rf_candidate *candidates, uint32_t candidate_size,
-                            uint32_t n_candidates, uint32_t n_total, uint32_t n,
-                            uint32_t *ret_chosen)
-{
-    (void)host;
-    (void)options;
-    (void)candidates;
-    (void)candidate_size;
-    (void)n_total;
-    for (uint32_t i = 0; i < n && i < n_candidates; i++) {
-        ret_chosen[i] = i;
-    }
-    return n_candidates < n ? RF_PLUGIN_NEED_MORE : RF_PLUGIN_OK;
-}
-
-static void no_error(const struct rf_host *host, const char *text)
-{
-    (void)host;
-    fail_msg("%s", text);
-}
-
-static const struct rf_placement_ops placement = {.size = sizeof(placement),
-                                                  .choose = choose_first};
-static const struct rf_host          host = {
-             .size = sizeof(host), .abi_major = RF_ABI_MAJOR, .abi_minor = RF_ABI_MINOR, .error = no_error};
 
 /* ---- Driving the machine ------------------------------------------------------------------ */
 
@@ -159,24 +128,9 @@ static void link_event(struct bench *bench, enum rf_event_kind kind, uint64_t no
 static int set_up(void **state)
 {
     static struct bench bench;
-    struct rf_member    members[NODES] = {0};
-    struct rf_table     table = {.id = TABLE,
-                                 .name = "default",
-                                 .n = 3,
-                                 .write_quorum = 2,
-                                 .read_quorum = 2,
-                                 .read_repair_confirm = true,
-                                 .placement = &placement};
-    struct rf_ring     *ring = NULL;
+    struct rf_table     table = test_table(TABLE);
     bench = (struct bench){.now = {.mono_us = 1000000, .wall_ms = 1000000}};
-    for (uint32_t i = 0; i < NODES; i++) {
-        members[i] = (struct rf_member){
-            .node = (i + 1) * SELF, .generation = 1, .state = RF_MEMBER_NORMAL, .vnodes = 8};
-        snprintf(members[i].name, sizeof(members[i].name), "n%u", i + 1);
-    }
-    assert_rc_ok(rf_ring_build(members, NODES, 7, &ring));
-    assert_rc_ok(rf_view_build(ring, &table, 1, &host, NULL, &bench.view));
-    rf_ring_drop(ring);
+    bench.view = test_view(NODES, &table, 1);
     struct rf_shard_config config = {.node = SELF,
                                      .max_requests = 4,
                                      .max_replica_ops = 4,
@@ -368,6 +322,28 @@ static void waiting_hints_make_room(void **state)
     assert_int_equal(4, rf_shard_stats(bench->shard).in_flight);
 }
 
+/* Goal: hints for one target end at a limit, are counted beyond it, and begin again when the target
+ * has been back (S40). Method: a limit of two hints; every stand-in refuses, so all stay here. */
+static void hints_are_limited(void **state)
+{
+    struct bench *bench = *state;
+    uint64_t      target = 0;
+    bench->shard->config.hints_max_bytes = 2 * (RF_ROW_HEADER + 3);
+    for (uint32_t i = 0; i < 5; i++) {
+        miss_a_write(bench);
+        target = replica(bench, 2);
+        hint_ack(bench, RF_STORE_FAILED);
+    }
+    assert_int_equal(2, bench->n_local_hints);
+    assert_int_equal(3, rf_shard_stats(bench->shard).hints_dropped);
+    assert_int_equal(0, rf_shard_stats(bench->shard).in_flight);
+    link_event(bench, RF_EV_ALIVE, target, true);
+    miss_a_write(bench);
+    hint_ack(bench, RF_STORE_FAILED);
+    assert_int_equal(3, bench->n_local_hints);
+    assert_int_equal(3, rf_shard_stats(bench->shard).hints_dropped);
+}
+
 static void storage_event(struct bench *bench, uint64_t node, enum rf_storage_state storage)
 {
     step(bench,
@@ -487,6 +463,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(unanswered_hint_stays_here, set_up, tear_down),
         cmocka_unit_test_setup_teardown(lost_stand_in_leaves_the_hint_here, set_up, tear_down),
         cmocka_unit_test_setup_teardown(waiting_hints_make_room, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(hints_are_limited, set_up, tear_down),
         cmocka_unit_test_setup_teardown(full_replicas, set_up, tear_down),
         cmocka_unit_test_setup_teardown(full_after_sending, set_up, tear_down),
         cmocka_unit_test_setup_teardown(full_stand_in, set_up, tear_down),

@@ -1,11 +1,6 @@
 /* The shard machine's table of requests when it is full: S133, S177, and that every limit is an
  * answer. A replica that is frozen (alive for the detector, silent) must not exhaust it. */
-#include "test_util.h"
-
-#include <stdio.h>
-#include <string.h>
-
-#include "core/shard.h"
+#include "shard_util.h"
 
 #define SELF UINT64_C(0x1000)
 #define MAX_REQUESTS 4u
@@ -22,33 +17,6 @@ struct bench {
     uint32_t          n_replies;
     struct rf_reply   last;
 };
-
-static int32_t choose_first(const struct rf_host *host, const void *options,
-                            const struct rf_candidate *candidates, uint32_t candidate_size,
-                            uint32_t n_candidates, uint32_t n_total, uint32_t n,
-                            uint32_t *ret_chosen)
-{
-    (void)host;
-    (void)options;
-    (void)candidates;
-    (void)candidate_size;
-    (void)n_total;
-    for (uint32_t i = 0; i < n && i < n_candidates; i++) {
-        ret_chosen[i] = i;
-    }
-    return n_candidates < n ? RF_PLUGIN_NEED_MORE : RF_PLUGIN_OK;
-}
-
-static void no_error(const struct rf_host *host, const char *text)
-{
-    (void)host;
-    fail_msg("%s", text);
-}
-
-static const struct rf_placement_ops placement = {.size = sizeof(placement),
-                                                  .choose = choose_first};
-static const struct rf_host          host = {
-             .size = sizeof(host), .abi_major = RF_ABI_MAJOR, .abi_minor = RF_ABI_MINOR, .error = no_error};
 
 /* ---- Driving the machine ------------------------------------------------------------------ */
 
@@ -133,24 +101,9 @@ static void two_answer(struct bench *bench, enum rf_client_kind kind)
 static int set_up(void **state)
 {
     static struct bench bench;
-    struct rf_member    members[3] = {0};
-    struct rf_table     table = {.id = TABLE,
-                                 .name = "default",
-                                 .n = 3,
-                                 .write_quorum = 2,
-                                 .read_quorum = 2,
-                                 .read_repair_confirm = true,
-                                 .placement = &placement};
-    struct rf_ring     *ring = NULL;
+    struct rf_table     table = test_table(TABLE);
     bench = (struct bench){.now = {.mono_us = 1000000, .wall_ms = 1000000}};
-    for (uint32_t i = 0; i < 3; i++) {
-        members[i] = (struct rf_member){
-            .node = (i + 1) * SELF, .generation = 1, .state = RF_MEMBER_NORMAL, .vnodes = 8};
-        snprintf(members[i].name, sizeof(members[i].name), "n%u", i + 1);
-    }
-    assert_rc_ok(rf_ring_build(members, 3, 7, &ring));
-    assert_rc_ok(rf_view_build(ring, &table, 1, &host, NULL, &bench.view));
-    rf_ring_drop(ring);
+    bench.view = test_view(3, &table, 1);
     struct rf_shard_config config = {.node = SELF,
                                      .max_requests = MAX_REQUESTS,
                                      .max_replica_ops = MAX_REQUESTS,

@@ -1,11 +1,8 @@
 /* Three shard machines that talk to each other directly: no allocation in steady state, digest
  * reads (D11), hedged reads (D12, S66). */
-#include "test_util.h"
-
-#include <string.h>
+#include "shard_util.h"
 
 #include "base/mem.h"
-#include "core/shard.h"
 
 #define TABLE 99u /* on all three nodes */
 #define TABLE_OF_TWO 100u
@@ -40,31 +37,6 @@ struct bench {
     uint64_t         table; /* that clients use */
     uint64_t         reads_sent[N], digests_answered, full_answered;
 };
-
-static int32_t choose_first(const struct rf_host *host, const void *options,
-                            const struct rf_candidate *candidates, uint32_t candidate_size,
-                            uint32_t n_candidates, uint32_t n_total, uint32_t n,
-                            uint32_t *ret_chosen)
-{
-    (void)host;
-    (void)options;
-    (void)candidates;
-    (void)candidate_size;
-    (void)n_total;
-    for (uint32_t i = 0; i < n && i < n_candidates; i++) {
-        ret_chosen[i] = i;
-    }
-    return n_candidates < n ? RF_PLUGIN_NEED_MORE : RF_PLUGIN_OK;
-}
-
-static const struct rf_placement_ops placement = {.size = sizeof(placement),
-                                                  .choose = choose_first};
-static const struct rf_host          host = {.size = sizeof(host)};
-
-static uint64_t node_id(uint32_t index)
-{
-    return (uint64_t)(index + 1) << 12;
-}
 
 static void push(struct bench *bench, uint32_t to, const struct rf_event *event)
 {
@@ -108,7 +80,7 @@ static void store(struct bench *bench, uint32_t node, const struct rf_store_op *
 static void send(struct bench *bench, uint32_t from, uint32_t to, const struct rf_message *message)
 {
     struct rf_event event = {.kind = RF_EV_MESSAGE, .as.message = *message};
-    event.as.message.from = node_id(from);
+    event.as.message.from = test_node_id(from);
     event.as.message.link = from;
     bench->reads_sent[to] += message->kind == RF_MSG_READ;
     if (message->kind == RF_MSG_READ_ACK) {
@@ -207,32 +179,16 @@ static void advance(struct bench *bench, uint64_t us)
 static int set_up(void **state)
 {
     static struct bench bench;
-    struct rf_member    members[N] = {0};
-    struct rf_table     tables[2] = {{.id = TABLE,
-                                      .name = "default",
-                                      .n = N,
-                                      .write_quorum = 2,
-                                      .read_quorum = 2,
-                                      .read_repair_confirm = true,
-                                      .placement = &placement}};
-    struct rf_ring     *ring = NULL;
-    tables[1] = tables[0];
-    tables[1].id = TABLE_OF_TWO;
+    struct rf_table     tables[2] = {test_table(TABLE), test_table(TABLE_OF_TWO)};
     tables[1].name[0] = 'e';
     tables[1].n = 2;
     memset(&bench, 0, sizeof(bench));
     bench.table = TABLE;
     bench.now = (struct rf_time){.mono_us = 1000000, .wall_ms = 1750000000000};
     bench.value = rf_blob_new(1 + VALUE_SIZE);
+    bench.view = test_view(N, tables, 2);
     for (uint32_t i = 0; i < N; i++) {
-        members[i] = (struct rf_member){.node = node_id(i), .state = RF_MEMBER_NORMAL, .vnodes = 4};
-        members[i].name[0] = (char)('a' + i);
-    }
-    assert_rc_ok(rf_ring_build(members, N, 7, &ring));
-    assert_rc_ok(rf_view_build(ring, tables, 2, &host, NULL, &bench.view));
-    rf_ring_drop(ring);
-    for (uint32_t i = 0; i < N; i++) {
-        struct rf_shard_config config = {.node = node_id(i),
+        struct rf_shard_config config = {.node = test_node_id(i),
                                          .max_requests = 16,
                                          .max_replica_ops = 16,
                                          .request_timeout_us = 2000000,

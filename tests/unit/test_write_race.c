@@ -1,9 +1,6 @@
 /* Writes that race for one key: D7, D9, S35, S133. Two coordinators must not refuse each other for ever. */
-#include "test_util.h"
+#include "shard_util.h"
 
-#include <stdio.h>
-
-#include "core/shard.h"
 #include "core/shard_private.h"
 
 #define NODES 3u
@@ -28,38 +25,6 @@ struct bench {
     uint32_t        n_replies;
     struct rf_reply replies[16];
 };
-
-static uint64_t node_id(uint32_t n)
-{
-    return (uint64_t)(n + 1) << 12;
-}
-
-static int32_t choose_first(const struct rf_host *host, const void *options,
-                            const struct rf_candidate *candidates, uint32_t candidate_size,
-                            uint32_t n_candidates, uint32_t n_total, uint32_t n,
-                            uint32_t *ret_chosen)
-{
-    (void)host;
-    (void)options;
-    (void)candidates;
-    (void)candidate_size;
-    (void)n_total;
-    for (uint32_t i = 0; i < n && i < n_candidates; i++) {
-        ret_chosen[i] = i;
-    }
-    return n_candidates < n ? RF_PLUGIN_NEED_MORE : RF_PLUGIN_OK;
-}
-
-static void no_error(const struct rf_host *host, const char *text)
-{
-    (void)host;
-    fail_msg("%s", text);
-}
-
-static const struct rf_placement_ops placement = {.size = sizeof(placement),
-                                                  .choose = choose_first};
-static const struct rf_host          host = {
-             .size = sizeof(host), .abi_major = RF_ABI_MAJOR, .abi_minor = RF_ABI_MINOR, .error = no_error};
 
 /* ---- The host of the three machines ------------------------------------------------------- */
 
@@ -91,7 +56,7 @@ static void store(struct bench *bench, uint32_t node, struct rf_store_op *op)
 static void take_effect(struct bench *bench, uint32_t node, struct rf_effect *effect)
 {
     struct rf_event event = {.kind = RF_EV_MESSAGE, .as.message = effect->as.message};
-    event.as.message.from = node_id(node);
+    event.as.message.from = test_node_id(node);
     if (effect->kind == RF_FX_STORE) {
         store(bench, node, &effect->as.store);
     } else if (effect->kind == RF_FX_REPLY) {
@@ -162,26 +127,12 @@ static void client_put(struct bench *bench, uint32_t node)
 static int set_up_table(void **state, bool confirm)
 {
     static struct bench bench;
-    struct rf_member    members[NODES] = {0};
-    struct rf_table     table = {.id = TABLE,
-                                 .name = "default",
-                                 .n = 3,
-                                 .write_quorum = 2,
-                                 .read_quorum = 2,
-                                 .read_repair_confirm = confirm,
-                                 .placement = &placement};
-    struct rf_ring     *ring = NULL;
+    struct rf_table     table = test_table(TABLE);
+    table.read_repair_confirm = confirm;
     bench = (struct bench){.now = {.mono_us = 1000000, .wall_ms = 1000000}};
+    bench.view = test_view(NODES, &table, 1);
     for (uint32_t i = 0; i < NODES; i++) {
-        members[i] = (struct rf_member){
-            .node = node_id(i), .generation = 1, .state = RF_MEMBER_NORMAL, .vnodes = 8};
-        snprintf(members[i].name, sizeof(members[i].name), "n%u", i + 1);
-    }
-    assert_rc_ok(rf_ring_build(members, NODES, 7, &ring));
-    assert_rc_ok(rf_view_build(ring, &table, 1, &host, NULL, &bench.view));
-    rf_ring_drop(ring);
-    for (uint32_t i = 0; i < NODES; i++) {
-        struct rf_shard_config config = {.node = node_id(i),
+        struct rf_shard_config config = {.node = test_node_id(i),
                                          .max_requests = 16,
                                          .max_replica_ops = 16,
                                          .request_timeout_us = 2000000,
@@ -285,7 +236,7 @@ static void far_ahead_is_refused(void **state)
 static void link_breaks_while_the_clock_waits(void **state)
 {
     struct bench   *bench = *state;
-    struct rf_event link = {.kind = RF_EV_LINK, .as.peer = {.node = node_id(2), .up = false}};
+    struct rf_event link = {.kind = RF_EV_LINK, .as.peer = {.node = test_node_id(2), .up = false}};
     bool            waited = false;
     bench->frozen[2] = true;
     bench->stored[1] = (bench->now.wall_ms + 400) << 16;
