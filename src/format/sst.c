@@ -85,7 +85,7 @@ struct rf_sst_index_entry rf_sst_index_get(const uint8_t *from)
 #define FOOTER_FIELDS(X) \
     X(rows) X(tombstones) X(expiring) X(min_hlc) X(max_hlc) X(max_expiry_ms) X(first_token) \
     X(last_token) X(raw_bytes) X(index_offset) X(index_size) X(bloom_offset) X(bloom_size) \
-    X(bloom_seed) X(n_blocks) X(file_size)
+    X(bloom_seed) X(n_blocks) X(file_size) X(min_expiry_ms) X(min_dead_hlc) X(max_dead_hlc)
 /* clang-format on */
 
 void rf_sst_footer_encode(uint8_t to[RF_SST_FOOTER], const struct rf_sst_info *info)

@@ -53,14 +53,16 @@ struct rf_sst_info {
     uint64_t          rows, tombstones; /* tombstones and markers */
     uint64_t          expiring;         /* rows with an expiry that still hold a value */
     uint64_t          min_hlc, max_hlc;
-    uint64_t          max_expiry_ms; /* UINT64_MAX when a row never expires */
+    uint64_t          max_expiry_ms; /* of values that expire; 0: none */
     uint64_t          first_token, last_token;
     uint64_t          raw_bytes;                /* of all data blocks before compression */
     uint64_t          index_offset, index_size; /* of the index block, header included */
     uint64_t          bloom_offset, bloom_size; /* of the filter block; size 0: no filter */
     uint64_t          bloom_seed;
     uint64_t          n_blocks;
-    uint64_t          file_size; /* footer included */
+    uint64_t          file_size;         /* footer included */
+    uint64_t          min_expiry_ms;     /* of values that expire; UINT64_MAX: none */
+    uint64_t min_dead_hlc, max_dead_hlc; /* of tombstones and markers; UINT64_MAX, 0: none */
 };
 
 void rf_sst_footer_encode(uint8_t to[RF_SST_FOOTER], const struct rf_sst_info *info);

@@ -3,7 +3,8 @@
 #include "base/mem.h"
 #include "storage/job_private.h"
 
-#define RETRY_MS 1000u /* after a failed job */
+#define RETRY_MS 1000u       /* after a failed job */
+#define PURGE_CHECK_MS 5000u /* how often files are looked at for what has expired */
 
 void rf_store_set_time(struct rf_store *store, uint64_t wall_ms)
 {
@@ -142,7 +143,7 @@ static struct rf_job *begin_compaction_of(struct rf_store *store, struct rf_stor
     struct rf_part      *part = &table->parts[partition];
     struct rf_compaction plan;
     part->check_compaction = false;
-    if (!rf_compaction_pick(table, part, &plan)) {
+    if (!rf_compaction_pick(table, part, store->wall_ms, &plan)) {
         part->want_major = false;
         return NULL;
     }
@@ -151,7 +152,8 @@ static struct rf_job *begin_compaction_of(struct rf_store *store, struct rf_stor
         part->check_compaction = true;
         return NULL;
     }
-    part->want_major = false;
+    part->want_major = part->want_major && plan.drop; /* comes after it */
+    job->drop = plan.drop;
     job->output_level = plan.output_level;
     job->output_max_bytes = plan.output_max_bytes;
     for (uint32_t i = 0; i < plan.n; i++) {
@@ -165,10 +167,31 @@ static struct rf_job *begin_compaction_of(struct rf_store *store, struct rf_stor
     return job;
 }
 
+/* Time alone makes work, too: parts with something that expires are looked at now and then. */
+static void check_ages(struct rf_store *store)
+{
+    const struct rf_engine *engine = store->engine;
+    if (store->wall_ms < store->purge_at_ms) {
+        return;
+    }
+    store->purge_at_ms = store->wall_ms + PURGE_CHECK_MS;
+    for (uint32_t t = 0; t < store->n_tables; t++) {
+        for (uint32_t p = store->shard; p < engine->identity.n_partitions;
+             p += engine->config.n_shards) {
+            struct rf_part *part = &store->tables[t].parts[p];
+            if (rf_compaction_ages(&store->tables[t], part)) {
+                part->check_compaction = true;
+                store->compaction_due = true;
+            }
+        }
+    }
+}
+
 static struct rf_job *begin_compaction(struct rf_store *store)
 {
     const struct rf_engine *engine = store->engine;
     bool                    left = false;
+    check_ages(store);
     if (!store->compaction_due || store->compacting || store->trimming ||
         store->wall_ms < store->retry_at_ms) {
         return NULL;
@@ -224,6 +247,7 @@ static void end_compaction(struct rf_store *store, struct rf_job *job)
     for (uint32_t i = 0; i < job->n_inputs; i++) {
         rf_data_file_drop(job->inputs[i]);
     }
+    store->stats.dropped_files += job->drop ? job->n_inputs : 0;
     job->n_inputs = 0;
     rf_assert(part_has_room(job));
     for (uint32_t i = 0; i < job->n_outputs; i++) {
@@ -231,7 +255,8 @@ static void end_compaction(struct rf_store *store, struct rf_job *job)
     }
     job->n_outputs = 0;
     store->compaction_due = true;
-    store->stats.compactions++;
+    job->part->check_compaction = true;
+    store->stats.compactions += !job->drop;
     store->stats.compacted_in_bytes += job->in_bytes;
     store->stats.compacted_out_bytes += job->out_bytes;
 }

@@ -38,6 +38,7 @@ struct rf_job {
     uint64_t               output_max_bytes;
     uint64_t               wall_ms;
     bool                  may_drop; /* the node's hints: dead rows go when no other file has more */
+    bool                  drop;     /* the inputs go as they are, there is no output */
     struct rf_merge       merge;
     struct rf_sst_writer *writer;
     uint64_t              writing; /* number of its file */

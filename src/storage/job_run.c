@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "storage/job_private.h"
+#include "storage/purge.h"
 
 #define STEP_BYTES (1024u * 1024) /* of rows handled by one step */
 
@@ -29,6 +30,10 @@ static struct rf_result start(struct rf_job *job)
     struct rf_slice none = rf_slice(NULL, 0);
     rf_assert(job->engine->partitions[job->partition].busy);
     rf_assert((job->kind == RF_JOB_FLUSH) == (job->n_inputs == 0));
+    if (job->drop) {
+        job->phase = RF_PHASE_COMMIT;
+        return rf_result(RF_OK);
+    }
     RF_TRY(rf_partition_make_dir(job->engine, job->partition));
     RF_TRY(rf_merge_init(&job->merge, job->n_inputs + 1, &job->policy));
     if (job->kind == RF_JOB_FLUSH) {
@@ -48,32 +53,51 @@ static struct rf_result start(struct rf_job *job)
 
 /* ---- Rows --------------------------------------------------------------------------------- */
 
-/* May a file that is not among the inputs hold the key? */
-static bool is_elsewhere(const struct rf_job *job, uint64_t token, struct rf_slice key)
+static bool is_input(const struct rf_job *job, const struct rf_data_file *file)
 {
-    for (uint32_t i = 0; i < job->part->n_files; i++) {
-        const struct rf_data_file *file = job->part->files[i];
-        bool                       input = false;
-        for (uint32_t j = 0; j < job->n_inputs; j++) {
-            input = input || job->inputs[j] == file;
-        }
-        if (!input && rf_sst_may_hold(file->sst, token, key)) {
+    for (uint32_t i = 0; i < job->n_inputs; i++) {
+        if (job->inputs[i] == file) {
             return true;
         }
     }
     return false;
 }
 
+/* May a file that is not among the inputs hold the key? @param below only files with older versions
+ * that never expire count; 0: all do. */
+static bool is_elsewhere(const struct rf_job *job, uint64_t token, struct rf_slice key,
+                         uint64_t below)
+{
+    for (uint32_t i = 0; i < job->part->n_files; i++) {
+        const struct rf_data_file *file = job->part->files[i];
+        const struct rf_sst_info  *info = rf_sst_info(file->sst);
+        bool counts = below == 0 || (info->min_hlc < below && rf_purge_immortal_rows(info) != 0);
+        if (counts && !is_input(job, file) && rf_sst_may_hold(file->sst, token, key)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool may_leave_out(const struct rf_job *job, uint64_t token, const struct rf_row *row)
+{
+    if (!rf_row_is_dead(row, job->wall_ms)) {
+        return false;
+    }
+    if (rf_purge_row(&job->policy, row, job->wall_ms)) {
+        return !is_elsewhere(job, token, row->key, row->version.hlc);
+    }
+    return job->may_drop && !is_elsewhere(job, token, row->key, 0);
+}
+
 /* An expired value goes, its marker stays (D2). False: the whole row can be left out. */
 static bool prepare_row(struct rf_job *job, uint64_t token, struct rf_row *row)
 {
-    bool expired = row->expiry_ms != 0 && row->expiry_ms <= job->wall_ms;
-    bool dead = expired || row->flags != 0;
-    if (dead && job->may_drop && !is_elsewhere(job, token, row->key)) {
+    if (may_leave_out(job, token, row)) {
         job->dropped++;
         return false;
     }
-    if (expired && row->flags == 0) {
+    if (row->flags == 0 && rf_row_is_dead(row, job->wall_ms)) {
         row->flags = RF_ROW_MARKER;
         row->value = rf_slice(NULL, 0);
         job->expired++;

@@ -44,6 +44,8 @@ struct rf_result rf_sst_writer_new(struct rf_fs fs, const char *path,
                                         .level = options->level,
                                         .codec = options->codec,
                                         .min_hlc = UINT64_MAX,
+                                        .min_expiry_ms = UINT64_MAX,
+                                        .min_dead_hlc = UINT64_MAX,
                                         .bloom_seed = options->bloom_seed};
     struct rf_result opened =
         fs.ops->open(fs.context, path, RF_OPEN_WRITE | RF_OPEN_CREATE, &writer->file);
@@ -162,21 +164,47 @@ static struct rf_result end_block(struct rf_sst_writer *writer)
     return rf_result(RF_OK);
 }
 
+static uint64_t min_of(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+static uint64_t max_of(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
+static void count_dead(struct rf_sst_info *info, const struct rf_row *row)
+{
+    info->tombstones++;
+    info->min_dead_hlc = min_of(info->min_dead_hlc, row->version.hlc);
+    info->max_dead_hlc = max_of(info->max_dead_hlc, row->version.hlc);
+}
+
+static void count_value(struct rf_sst_info *info, const struct rf_row *row)
+{
+    if (row->expiry_ms != 0) {
+        info->expiring++;
+        info->min_expiry_ms = min_of(info->min_expiry_ms, row->expiry_ms);
+        info->max_expiry_ms = max_of(info->max_expiry_ms, row->expiry_ms);
+    }
+}
+
 static void count_row(struct rf_sst_info *info, uint64_t token, const struct rf_row *row)
 {
-    bool dead = (row->flags & (RF_ROW_TOMBSTONE | RF_ROW_MARKER)) != 0;
     if (info->rows++ == 0) {
         info->first_token = token;
     }
     info->last_token = token;
-    info->tombstones += dead;
-    info->expiring += !dead && row->expiry_ms != 0;
-    info->min_hlc = row->version.hlc < info->min_hlc ? row->version.hlc : info->min_hlc;
-    info->max_hlc = row->version.hlc > info->max_hlc ? row->version.hlc : info->max_hlc;
-    uint64_t expiry_ms = row->expiry_ms == 0 ? UINT64_MAX : row->expiry_ms;
+    info->min_hlc = min_of(info->min_hlc, row->version.hlc);
+    info->max_hlc = max_of(info->max_hlc, row->version.hlc);
     rf_assert(info->min_hlc <= info->max_hlc);
     rf_assert(info->first_token <= info->last_token);
-    info->max_expiry_ms = expiry_ms > info->max_expiry_ms ? expiry_ms : info->max_expiry_ms;
+    if ((row->flags & (RF_ROW_TOMBSTONE | RF_ROW_MARKER)) != 0) {
+        count_dead(info, row);
+    } else {
+        count_value(info, row);
+    }
 }
 
 struct rf_result rf_sst_writer_add(struct rf_sst_writer *writer, uint64_t token,
