@@ -29,14 +29,15 @@ struct helper {
 };
 
 struct handle {
-    struct rf_engine *engine;
-    struct rf_store  *store;
-    bool              clustered;
-    uint64_t          hlc;
-    uint64_t          submitted, finished; /* that went through `poll` */
-    uint32_t          since_turn;
-    struct helper     log, jobs[JOBS];
-    uv_sem_t          progress; /* some helper is done */
+    struct rf_engine    *engine;
+    struct rf_store     *store;
+    bool                 clustered;
+    uint64_t             hlc;
+    uint64_t             submitted, finished; /* that went through `poll` */
+    uint32_t             since_turn;
+    enum rf_store_status last; /* of them */
+    struct helper        log, jobs[JOBS];
+    uv_sem_t             progress; /* some helper is done */
     /* put_many */
     struct rf_histogram *latency_ns;
     uint64_t            *sent_ns;
