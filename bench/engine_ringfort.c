@@ -30,14 +30,15 @@ struct helper {
 };
 
 struct handle {
-    struct rf_engine *engine;
-    struct rf_store  *store;
-    bool              clustered;
-    uint64_t          hlc;
-    uint64_t          submitted, finished; /* that went through `poll` */
-    uint32_t          since_turn;
-    struct helper     log, jobs[JOBS];
-    uv_sem_t          progress; /* some helper is done */
+    struct rf_engine    *engine;
+    struct rf_store     *store;
+    bool                 clustered;
+    uint64_t             hlc;
+    uint64_t             submitted, finished; /* that went through `poll` */
+    uint32_t             since_turn;
+    enum rf_store_status last; /* of them */
+    struct helper        log, jobs[JOBS];
+    uv_sem_t             progress; /* some helper is done */
     /* put_many */
     struct rf_histogram *latency_ns;
     uint64_t            *sent_ns;
@@ -153,7 +154,9 @@ static void poll_all(struct handle *handle)
     uint32_t             n = 0;
     while ((n = rf_lsm_ops.poll(handle->store, done, 64)) != 0) {
         for (uint32_t i = 0; i < n; i++) {
-            rf_assert(done[i].status == RF_STORE_STORED || done[i].status == RF_STORE_FOUND);
+            handle->last = done[i].status;
+            rf_assert(handle->last == RF_STORE_STORED || handle->last == RF_STORE_FOUND ||
+                      handle->last == RF_STORE_ABSENT);
             rf_blob_drop(done[i].row.blob);
             if (handle->sent_ns != NULL) {
                 uint64_t at = handle->finished - handle->sent_first + i;
@@ -165,9 +168,23 @@ static void poll_all(struct handle *handle)
     }
 }
 
+/* Reads of what has left the page cache, which a server gives to threads of their own. */
+static bool run_cold_reads(struct handle *handle)
+{
+    bool                 any = false;
+    struct rf_cold_read *cold = NULL;
+    while ((cold = rf_store_cold_begin(handle->store)) != NULL) {
+        rf_cold_read_run(cold);
+        rf_store_cold_end(handle->store, cold);
+        any = true;
+    }
+    return any;
+}
+
 static void turn(struct handle *handle)
 {
     handle->since_turn = 0;
+    (void)run_cold_reads(handle);
     if (take_back(&handle->log)) {
         rf_store_log_end(handle->store);
     }
@@ -366,7 +383,11 @@ static bool ringfort_get(void *self, const char key[BENCH_KEY], size_t value_byt
                                .token = token_of(handle, key),
                                .row = {.key = rf_slice(key, BENCH_KEY)}};
     if (rf_lsm_ops.submit(handle->store, &op, &done).rc == RF_PENDING) {
-        handle->submitted++; /* not logged yet: `poll` gives it, found */
+        handle->submitted++; /* not logged yet: `poll` gives it later, found; or not in memory */
+        if (run_cold_reads(handle)) {
+            poll_all(handle);
+            found = handle->last != RF_STORE_ABSENT;
+        }
     } else {
         bench_check(done.status != RF_STORE_FOUND && done.status != RF_STORE_ABSENT, "ringfort",
                     "a read was not answered");

@@ -43,7 +43,12 @@ static struct rf_result fs_open(void *context, const char *path, unsigned flags,
     (void)context;
     int mode = (flags & RF_OPEN_WRITE) != 0 ? O_RDWR : O_RDONLY;
     int create = (flags & RF_OPEN_CREATE) != 0 ? O_CREAT | O_EXCL : 0;
-    int fd = open(path, mode | create | O_CLOEXEC | O_NOFOLLOW, 0640);
+    int common = mode | create | O_CLOEXEC | O_NOFOLLOW;
+    /* Reads need not be remembered in the inode; only the file's owner may ask for that. */
+    int fd = mode == O_RDONLY ? open(path, common | O_NOATIME) : -1;
+    if (mode != O_RDONLY || (fd < 0 && errno == EPERM)) {
+        fd = open(path, common, 0640);
+    }
     if (fd < 0) {
         return result_of_errno(errno);
     }

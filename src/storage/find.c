@@ -41,7 +41,7 @@ static void note_unreadable(struct rf_search *search, struct rf_data_file *file,
 bool rf_search_file(struct rf_search *search, struct rf_data_file *file)
 {
     struct rf_row row;
-    uint64_t      max_hlc = rf_sst_info(file->sst)->max_hlc;
+    uint64_t      max_hlc = rf_sst_max_hlc(file->sst);
     if (max_hlc < search->floor_hlc || max_hlc < search->best.version.hlc) {
         search->skipped++;
         return true;

@@ -11,17 +11,21 @@
 #define SST_MAGIC 0x53535400u
 
 struct rf_sst {
-    uint32_t           magic;
+    /* What every look-up asks of every file of its part, side by side in one cache line. */
+    uint32_t        magic;
+    uint32_t        radix_shift;
+    uint64_t        max_hlc, first_token, last_token;
+    uint64_t        bloom_seed;
+    struct rf_slice bloom;
+    /* What those ask that read. */
+    uint32_t          *radix; /* per bucket of tokens: its first block; one more at the end */
+    uint64_t           n_buckets;
+    struct rf_slice    index;
     struct rf_fs       fs;
     struct rf_file     file;
     struct rf_sst_info info;
     struct rf_buf      index_block;
-    struct rf_slice    index;
-    uint32_t          *radix; /* per bucket of tokens: its first block; one more at the end */
-    uint64_t           n_buckets;
-    unsigned           radix_shift;
     struct rf_buf      bloom_block;
-    struct rf_slice    bloom;
     bool               bloom_damaged;
 };
 
@@ -64,29 +68,18 @@ static struct rf_result load_footer(struct rf_sst *sst, uint64_t file)
     RF_TRY(sst->fs.ops->pread(sst->fs.context, sst->file, footer, sizeof(footer),
                               size - sizeof(footer)));
     RF_TRY(rf_sst_footer_decode(footer, &sst->info));
+    sst->max_hlc = sst->info.max_hlc;
+    sst->first_token = sst->info.first_token;
+    sst->last_token = sst->info.last_token;
+    sst->bloom_seed = sst->info.bloom_seed;
     bool fits = sst->info.file == file && sst->info.file_size == size && sst->info.rows != 0;
     return rf_result(fits ? RF_OK : RF_CORRUPT);
-}
-
-static struct rf_result load_filter(struct rf_sst *sst)
-{
-    struct rf_sst_block_head head;
-    struct rf_result         loaded =
-        load_block(sst, RF_SST_BLOOM, sst->info.bloom_offset, sst->info.bloom_size, false,
-                   &sst->bloom_block, &head, &sst->bloom);
-    sst->bloom_damaged =
-        loaded.rc == RF_CORRUPT || (rf_ok(loaded) && sst->bloom.size % RF_BLOOM_LINE != 0);
-    if (sst->bloom_damaged) {
-        sst->bloom = rf_slice(NULL, 0); /* "may hold" every key */
-        return rf_result(RF_OK);
-    }
-    return loaded;
 }
 
 /* The bucket of a token between the file's first and last. */
 static uint64_t bucket_of(const struct rf_sst *sst, uint64_t token)
 {
-    return (token - sst->info.first_token) >> sst->radix_shift;
+    return (token - sst->first_token) >> sst->radix_shift;
 }
 
 /* A table over the high bits of the tokens, so that a search begins among a few blocks: about one per
@@ -122,6 +115,21 @@ static struct rf_result make_radix(struct rf_sst *sst)
         sst->radix[bucket] = (uint32_t)n;
     }
     return rf_result(RF_OK);
+}
+
+static struct rf_result load_filter(struct rf_sst *sst)
+{
+    struct rf_sst_block_head head;
+    struct rf_result         loaded =
+        load_block(sst, RF_SST_BLOOM, sst->info.bloom_offset, sst->info.bloom_size, false,
+                   &sst->bloom_block, &head, &sst->bloom);
+    sst->bloom_damaged =
+        loaded.rc == RF_CORRUPT || (rf_ok(loaded) && sst->bloom.size % RF_BLOOM_LINE != 0);
+    if (sst->bloom_damaged) {
+        sst->bloom = rf_slice(NULL, 0); /* "may hold" every key */
+        return rf_result(RF_OK);
+    }
+    return loaded;
 }
 
 static struct rf_result load_parts(struct rf_sst *sst)
@@ -195,6 +203,12 @@ const struct rf_sst_info *rf_sst_info(const struct rf_sst *sst)
     return &sst->info;
 }
 
+uint64_t rf_sst_max_hlc(const struct rf_sst *sst)
+{
+    rf_assert(sst->magic == SST_MAGIC);
+    return sst->max_hlc;
+}
+
 size_t rf_sst_memory(const struct rf_sst *sst)
 {
     return sizeof(*sst) + sst->index_block.cap + sst->bloom_block.cap +
@@ -209,9 +223,9 @@ bool rf_sst_filter_damaged(const struct rf_sst *sst)
 bool rf_sst_may_hold(const struct rf_sst *sst, uint64_t token, struct rf_slice key)
 {
     rf_assert(sst->magic == SST_MAGIC);
-    return token >= sst->info.first_token && token <= sst->info.last_token &&
+    return token >= sst->first_token && token <= sst->last_token &&
            rf_bloom_may_hold(sst->bloom,
-                             sst->bloom.size == 0 ? 0 : rf_hash64(key, sst->info.bloom_seed));
+                             sst->bloom.size == 0 ? 0 : rf_hash64(key, sst->bloom_seed));
 }
 
 /* ---- Blocks ------------------------------------------------------------------------------- */
@@ -220,15 +234,6 @@ static struct rf_sst_index_entry entry_at(const struct rf_sst *sst, uint64_t num
 {
     rf_assert(number < sst->info.n_blocks);
     return rf_sst_index_get(sst->index.data + number * RF_SST_INDEX_ENTRY);
-}
-
-void rf_sst_block_tokens(const struct rf_sst *sst, uint64_t number, uint64_t *ret_first,
-                         uint64_t *ret_last)
-{
-    bool last = number + 1 >= sst->info.n_blocks;
-    *ret_first = entry_at(sst, number).first_token;
-    /* Rows of the next block's first token may be in both, whatever a damaged writer said. */
-    *ret_last = last ? sst->info.last_token : entry_at(sst, number + 1).first_token;
 }
 
 /* Bytes of a data block: up to the next one, the last one up to the index. SIZE_MAX in a damaged file,
@@ -241,10 +246,19 @@ static uint64_t size_of_block(const struct rf_sst *sst, uint64_t number)
     return end < begin ? UINT64_MAX : end - begin;
 }
 
+void rf_sst_block_tokens(const struct rf_sst *sst, uint64_t number, uint64_t *ret_first,
+                         uint64_t *ret_last)
+{
+    bool last = number + 1 >= sst->info.n_blocks;
+    *ret_first = entry_at(sst, number).first_token;
+    /* Rows of the next block's first token may be in both, whatever a damaged writer said. */
+    *ret_last = last ? sst->info.last_token : entry_at(sst, number + 1).first_token;
+}
+
 /* The first block in which a row of this token may be; the token is one between first and last. */
 static uint64_t find_block(const struct rf_sst *sst, uint64_t token)
 {
-    uint64_t bucket = token < sst->info.first_token ? 0 : bucket_of(sst, token);
+    uint64_t bucket = token < sst->first_token ? 0 : bucket_of(sst, token);
     uint64_t low = sst->radix[bucket]; /* becomes the first block with first_token >= token */
     uint64_t high = sst->radix[bucket + 1];
     rf_slow_assert(bucket < sst->n_buckets && low <= high && high <= sst->info.n_blocks);

@@ -28,7 +28,9 @@ RF_CHECKED struct rf_result rf_sst_open_or_why(struct rf_fs fs, const char *path
                                                struct rf_sst_fault *ret_why);
 void                        rf_sst_close(struct rf_sst *sst); /* NULL is allowed */
 const struct rf_sst_info   *rf_sst_info(const struct rf_sst *sst);
-size_t                      rf_sst_memory(const struct rf_sst *sst); /* bytes of index and filter */
+/* The highest clock value of a version, as in rf_sst_info, which is on another cache line. */
+uint64_t rf_sst_max_hlc(const struct rf_sst *sst);
+size_t   rf_sst_memory(const struct rf_sst *sst); /* bytes of index and filter */
 
 bool rf_sst_filter_damaged(const struct rf_sst *sst);
 /* The tokens that may have rows in data block `number` (which may be damaged), both inclusive. */
