@@ -212,6 +212,17 @@ static void put_nodes(struct rf_buf *body, struct rf_worker *worker)
     rf_buf_append_str(body, "]");
 }
 
+static void put_durability(struct rf_buf *body, const struct rf_table_policy *policy)
+{
+    put_text(body, "durability",
+             policy->sync == RF_SYNC_GROUP      ? "group"
+             : policy->sync == RF_SYNC_INTERVAL ? "interval"
+                                                : "none");
+    if (policy->sync == RF_SYNC_INTERVAL) {
+        put_number(body, "sync_interval_ms", policy->sync_interval_ms);
+    }
+}
+
 static bool is_misplaced(const struct rf_worker *worker, const char *name)
 {
     const struct rf_view  *view = rf_shard_view(worker->shard);
@@ -233,7 +244,7 @@ static void put_tables(struct rf_buf *body, struct rf_worker *worker)
         put_text(body, "conflict", table->config.conflict.plugin);
         put_text(body, "placement", table->config.placement.plugin);
         put_text(body, "compaction", table->config.compaction.plugin);
-        put_text(body, "durability", "group");
+        put_durability(body, &table->policy);
         if (table->problem[0] != 0) {
             put_text(body, "problem", table->problem);
         } else if (is_misplaced(worker, table->config.table)) {
@@ -472,8 +483,9 @@ static void audit(const struct rf_exchange *exchange)
 {
     struct rf_slice path = exchange->request->path;
     if (exchange->method != RF_HTTP_GET && exchange->method != RF_HTTP_HEAD) {
-        rf_log(RF_LOG_INFO, "admin_call", "principal=\"%s\" path=\"%.*s\"", exchange->principal,
-               (int)(path.size < 200 ? path.size : 200), (const char *)path.data);
+        rf_log(RF_LOG_INFO, "admin_call", "request=%s principal=\"%s\" path=\"%.*s\"", exchange->id,
+               exchange->principal, (int)(path.size < 200 ? path.size : 200),
+               (const char *)path.data);
     }
 }
 

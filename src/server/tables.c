@@ -1,15 +1,12 @@
 #include "server/tables.h"
 
-#include <dirent.h>
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "base/hash.h"
 #include "base/log.h"
 #include "base/mem.h"
-
-#define TABLES_MAX 1024u
+#include "plugins/check.h"
 
 /* Table id: hash of name and incarnation (dropped and made again: a higher incarnation). */
 static uint64_t table_id(const char *name, uint64_t incarnation)
@@ -84,6 +81,23 @@ static void join_plugins(struct rf_server *server, struct rf_server_table *table
     table->view.placement_options = placement_options;
 }
 
+/* The table's durability, or the node's (D5). */
+static void fill_durability(struct rf_server_table *table, const struct rf_node_config *node)
+{
+    const struct rf_table_config *config = &table->config;
+    bool                          own = config->durability != 0 || config->interval_ms != 0;
+    int64_t interval_ms = own ? config->interval_ms : node->storage.interval_ms;
+    int64_t mode = own ? config->durability - 1 : node->storage.durability;
+    bool    interval = interval_ms != 0 || mode == RF_DURABLE_INTERVAL;
+    table->policy.sync = interval                  ? RF_SYNC_INTERVAL
+                         : mode == RF_DURABLE_NONE ? RF_SYNC_NONE
+                                                   : RF_SYNC_GROUP;
+    if (interval) {
+        table->policy.sync_interval_ms =
+            (uint32_t)(interval_ms == 0 ? RF_SYNC_INTERVAL_MS : interval_ms);
+    }
+}
+
 static void fill_view(struct rf_server_table *table)
 {
     const struct rf_table_config *config = &table->config;
@@ -100,28 +114,25 @@ static void fill_view(struct rf_server_table *table)
     snprintf(table->view.name, sizeof(table->view.name), "%s", config->table);
 }
 
-static void load_table(struct rf_server *server, const char *path, struct rf_problems *problems)
-{
-    struct rf_document      document = {0};
-    struct rf_server_table *table = &server->tables[server->n_tables];
-    *table = (struct rf_server_table){0};
-    if (rf_ok(rf_table_config_load(path, &table->config, &document, problems))) {
-        for (uint32_t t = 0; t < server->n_tables; t++) {
-            if (strcmp(server->tables[t].config.table, table->config.table) == 0) {
-                rf_problem(problems, "%s: table '%s' is defined twice", path, table->config.table);
-            }
-        }
-        fill_view(table);
-        join_plugins(server, table, &document, problems);
-        server->n_tables++;
-    }
-    rf_document_free(&document);
-}
+struct loading {
+    struct rf_server   *server;
+    struct rf_problems *problems;
+};
 
-static int is_table_file(const struct dirent *entry)
+static void take_table(void *user, const struct rf_table_file *file)
 {
-    size_t n = strlen(entry->d_name);
-    return entry->d_name[0] != '.' && n > 5 && strcmp(entry->d_name + n - 5, ".yaml") == 0;
+    struct loading         *loading = user;
+    struct rf_server       *server = loading->server;
+    struct rf_server_table *table = &server->tables[server->n_tables++];
+    *table = (struct rf_server_table){
+        .config = *file->config,
+        .options = rf_table_options_digest(file->config),
+    };
+    fill_view(table);
+    fill_durability(table, &server->config);
+    if (server->registry != NULL) {
+        join_plugins(server, table, file->document, loading->problems);
+    }
 }
 
 static int by_name(const void *a, const void *b)
@@ -133,29 +144,83 @@ static int by_name(const void *a, const void *b)
 
 struct rf_result rf_tables_load(struct rf_server *server, struct rf_problems *problems)
 {
-    struct dirent **names = NULL;
-    const char     *dir = server->config.tables_dir;
-    uint32_t        before = problems->count;
-    int             n = scandir(dir, &names, is_table_file, alphasort);
-    if (n < 0) {
-        rf_problem(problems, "cannot read tables_dir %s: %s", dir, strerror(errno));
-        return rf_result(RF_CONFIG_INVALID);
-    }
-    server->tables = RF_NEW_ARRAY(struct rf_server_table, TABLES_MAX + 1);
-    for (int i = 0; i < n; i++) {
-        char path[RF_PATH_MAX + 300];
-        snprintf(path, sizeof(path), "%s/%s", dir, names[i]->d_name);
-        if (server->tables != NULL && server->n_tables < TABLES_MAX) {
-            load_table(server, path, problems);
-        }
-        free(names[i]);
-    }
-    free(names);
+    struct loading loading = {server, problems};
+    uint32_t       before = problems->count;
+    server->tables = RF_NEW_ARRAY(struct rf_server_table, RF_TABLES_MAX);
     if (server->tables == NULL) {
         return rf_result(RF_NO_MEMORY);
     }
+    RF_TRY(rf_table_dir_load(server->config.tables_dir, take_table, &loading, problems));
     qsort(server->tables, server->n_tables, sizeof(*server->tables), by_name);
     return rf_result(problems->count == before ? RF_OK : RF_CONFIG_INVALID);
+}
+
+/* ---- What a restart would change ---------------------------------------------------------- */
+
+struct comparing {
+    const struct rf_server      *server;
+    const struct rf_node_config *config;
+    struct rf_problems          *problems;
+    const char                  *table;
+    void (*changed)(const char *what, void *user);
+    void *user;
+    bool  seen[RF_TABLES_MAX]; /* of the server's tables */
+};
+
+static void tell(const struct comparing *comparing, const char *table, const char *what)
+{
+    char text[160];
+    snprintf(text, sizeof(text), "table %s: %s", table, what);
+    comparing->changed(text, comparing->user);
+}
+
+static void on_row(const struct rf_setting *row, void *user)
+{
+    const struct comparing *comparing = user;
+    tell(comparing, comparing->table, row->path);
+}
+
+static void compare_table(void *user, const struct rf_table_file *file)
+{
+    struct comparing       *comparing = user;
+    const struct rf_server *server = comparing->server;
+    uint32_t                t = 0;
+    comparing->table = file->config->table;
+    while (t < server->n_tables && strcmp(server->tables[t].config.table, comparing->table) != 0) {
+        t++;
+    }
+    if (t == server->n_tables) {
+        tell(comparing, comparing->table, "new");
+    } else {
+        comparing->seen[t] = true;
+        rf_schema_diff(rf_table_settings, rf_n_table_settings, &server->tables[t].config,
+                       file->config, on_row, comparing);
+        if (server->tables[t].options != rf_table_options_digest(file->config)) {
+            tell(comparing, comparing->table, "options of its plugins");
+        }
+    }
+    rf_plugins_check(comparing->config->plugins.dir, file, comparing->problems);
+}
+
+void rf_tables_compare(const struct rf_server *server, const struct rf_node_config *config,
+                       void (*changed)(const char *what, void *user), void         *user,
+                       struct rf_problems *problems)
+{
+    uint32_t          before = problems->count;
+    struct comparing *comparing = RF_NEW(struct comparing);
+    if (comparing == NULL) {
+        rf_problem(problems, "out of memory");
+        return;
+    }
+    *comparing = (struct comparing){
+        .server = server, .config = config, .problems = problems, .changed = changed, .user = user};
+    (void)rf_table_dir_load(config->tables_dir, compare_table, comparing, problems).rc;
+    for (uint32_t t = 0; t < server->n_tables && problems->count == before; t++) {
+        if (!comparing->seen[t]) { /* not only in a file that is wrong now */
+            tell(comparing, server->tables[t].config.table, "removed");
+        }
+    }
+    rf_mem_free(comparing);
 }
 
 void rf_tables_free(struct rf_server *server)
