@@ -48,11 +48,16 @@ expect "writes lost of 50 acknowledged while a node was down" 0 "$lost"
 
 step "5. Node 2 comes back"
 ringfort dev start n2
-lost=0
-for i in $(seq 1 50); do
-    [ "$(ringfort get "order:$i" --strong --url "$(node_url 2)")" = "value $i" ] || lost=$((lost + 1))
+# An eventual read through a replica answers from its own store: what it finds, it has itself.
+missing=50
+end=$((SECONDS + 60))
+while [ "$missing" != 0 ] && [ "$SECONDS" -lt "$end" ]; do
+    missing=0
+    for i in $(seq 1 50); do
+        [ "$(ringfort get "order:$i" --url "$(node_url 2)" 2>/dev/null || true)" = "value $i" ] || missing=$((missing + 1))
+    done
 done
-expect "writes missing in strong reads through node 2" 0 "$lost"
+expect "writes missing in node 2's own store" 0 "$missing"
 
 step "Go on by hand"
 cat <<TEXT

@@ -6,7 +6,12 @@ set -euo pipefail
 cd "$(dirname "$(readlink -f "$0")")/.."
 
 [ -x build/dev/bin/ringfort-sim ] || ./dev build dev
-build/dev/bin/ringfort-sim --seed "${RF_SIM_SEED:-1}" --seeds "${RF_SIM_SEEDS:-240}" --seconds 25
+sum=$(build/dev/bin/ringfort-sim --seed "${RF_SIM_SEED:-1}" --seeds "${RF_SIM_SEEDS:-240}" --seconds 25)
+printf '%s\n' "$sum"
+if [ "${RF_SIM_SEEDS:-240}" -ge 30 ] && grep -q ' hints_expired=0 ' <<<"$sum"; then
+    echo "no hint has expired (S44): the scenario does not reach what it is for" >&2
+    exit 1
+fi
 build/dev/bin/ringfort-sim --seed "${RF_SIM_SEED:-1}" --seeds 24 --seconds 20 --engine
 build/dev/bin/ringfort-sim --seed "${RF_SIM_SEED:-1}" --seeds 12 --seconds 20 --engine --scenario rot
 build/dev/bin/ringfort-sim --seed 200000 --seeds 3 --seconds 10 --twice --engine

@@ -1,4 +1,6 @@
-"""Hinted handoff on real processes: S37, S40, S41, S42, S43, S45, S46, S48, S79."""
+"""Hinted handoff on real processes: S37, S40, S41, S42, S43, S44, S45, S46, S48, S49, S79."""
+import time
+
 from conftest import until
 
 
@@ -38,6 +40,33 @@ def test_a_returned_node_catches_up_from_hints(cluster):
     victim.start()
     until(lambda: caught_up(victim, count), "the victim has caught up")
     until(lambda: sum(n.metric("ringfort_hints_replayed_total") for n in others) >= count, "hints are removed")
+
+
+def test_hints_expire(cluster):
+    """S44, S49: what the target missed for longer than `repair.hint_window` is not replayed to it. The hints
+    are counted and removed, and a strong read brings the target what it missed."""
+    victim, count = cluster.nodes[2], 40
+    for node in cluster.nodes:
+        node.stop()
+        config = node.dir / "ringfort.yaml"
+        config.write_text(config.read_text() + "repair: {hint_window: 100ms}\n")
+    for node in cluster.nodes:
+        node.cluster.cli("dev", "start", node.name, check=False)
+    until(lambda: all(n.alive() == {"n1", "n2", "n3"} for n in cluster.nodes), "all are back")
+    others = write_while_down(cluster, victim, count)
+    total = lambda name: sum(n.metric(f"ringfort_hints_{name}_total") for n in others)
+    until(lambda: total("stored") >= count, "hints are kept")
+    stored_at = time.monotonic()
+    until(lambda: time.monotonic() > stored_at + 0.2, "the hints are older than their window")
+    victim.start()
+    until(lambda: total("expired") + total("replayed") >= count, "all hints are gone")
+    assert total("expired") >= count and total("replayed") == 0
+    missed = [i for i in range(count) if i % 4 != 3]
+    for i in missed:
+        assert victim.value(f"h/{i}", consistency="eventual") == b"old"
+        assert victim.value(f"h/{i}", consistency="strong") == f"new {i}".encode()
+    for i in missed:
+        until(lambda: victim.value(f"h/{i}", consistency="eventual") == f"new {i}".encode(), "read repair")
 
 
 def test_hints_survive_the_holders_restart(cluster):
