@@ -61,8 +61,8 @@ static void forged_values(void **state)
     (void)state;
     LOGGED("path=\"/x\\\"level=error\" n=1", "path=\"%s\" n=%d", "/x\"level=error", 1);
     LOGGED("path=\"/x\\\"l\" n=1", "path=\"%.*s\" n=%d", 4, "/x\"level=error", 1);
-    LOGGED("a=\"two words\" b=\"x\\\"y\" c=\"\" d=\"k=v\"", "a=%s b=%s c=%s d=%s", "two words", "x\"y",
-           "", "k=v");
+    LOGGED("a=\"two words\" b=\"x\\\"y\" c=\"\" d=\"k=v\"", "a=%s b=%s c=%s d=%s", "two words",
+           "x\"y", "", "k=v");
     LOGGED("a=\"x\\\\\" b=\"x\\ny?\"", "a=\"%s\" b=\"%s\"", "x\\", "x\ny\x1b");
     LOGGED("a=x/y", "a=%s/%s", "x", "y");
 }
