@@ -91,7 +91,8 @@ static void route_stored(struct rf_sim *sim, struct rf_sim_node *node, uint32_t 
 
 static void kick_sync(struct rf_sim *sim, struct rf_sim_node *node, uint32_t shard)
 {
-    if (node->syncing[shard] || !rf_sim_store_sync_begin(node->store, shard)) {
+    if (node->syncing[shard] ||
+        !rf_sim_store_sync_begin(node->store, shard, rf_sim_clock(sim, node).mono_us)) {
         return;
     }
     node->syncing[shard] = true;
@@ -517,6 +518,7 @@ static void stop_machines(struct rf_sim *sim, struct rf_sim_node *node)
         if (node->shards[s] != NULL) {
             struct rf_shard_stats stats = rf_shard_stats(node->shards[s]);
             sim->result.restamps += stats.restamps;
+            sim->result.unsure += stats.restamps_unsure;
             sim->result.read_repairs += stats.read_repairs;
             sim->result.hedges += stats.hedges;
             sim->result.fetches += stats.fetches;

@@ -192,11 +192,12 @@ uint32_t rf_sim_store_poll(struct rf_sim_store *store, uint32_t shard,
                : rf_model_ops.poll(store->models[shard], ret_done, max);
 }
 
-bool rf_sim_store_sync_begin(struct rf_sim_store *store, uint32_t shard)
+bool rf_sim_store_sync_begin(struct rf_sim_store *store, uint32_t shard, uint64_t mono_us)
 {
     if (!store->config.engine) {
         return rf_model_sync_begin(store->models[shard]);
     }
+    rf_store_set_log_time(rf_engine_store(store->engine, shard), mono_us);
     store->syncing[shard] = rf_store_log_begin(rf_engine_store(store->engine, shard));
     return store->syncing[shard];
 }

@@ -62,7 +62,8 @@ struct rf_wal {
     uint64_t       segment;           /* of `file`, or the next to make */
     uint64_t       segment_first_seq; /* ditto */
     uint64_t       offset;
-    uint64_t       run_bytes; /* by which the segment grew */
+    uint64_t       run_bytes;   /* by which the segment grew */
+    uint64_t       run_durable; /* up to where a finished segment was made durable; 0: none was */
     enum rf_rc     run_result;
 };
 
@@ -179,9 +180,8 @@ struct rf_result rf_wal_append(struct rf_wal *wal, const struct rf_wal_record *r
                                uint64_t *ret_seq)
 {
     rf_assert(wal->magic == WAL_MAGIC);
-    rf_assert(!wal->closed);
     struct group *group = &wal->open;
-    if (wal->failure != RF_OK) {
+    if (wal->failure != RF_OK || wal->closed) {
         return rf_result(RF_IO_ERROR);
     }
     if (group->buf.size > GROUP_LIMIT && group->n != 0) {
@@ -323,6 +323,7 @@ static struct rf_result take_segment(struct rf_wal *wal)
 {
     if (wal->file_open && wal->offset >= wal->config.segment_max) {
         RF_TRY(sync_file(wal));
+        wal->run_durable = wal->writing.first_seq - 1;
         wal->config.fs.ops->close(wal->config.fs.context, wal->file);
         wal->file_open = false;
         wal->segment++;
@@ -359,6 +360,7 @@ static struct rf_result write_group(struct rf_wal *wal)
     struct group *group = &wal->writing;
     struct rf_fs  fs = wal->config.fs;
     wal->run_bytes = 0;
+    wal->run_durable = 0;
     if (group->n != 0 || group->mark) {
         RF_TRY(take_segment(wal));
         /* What a closing mark says is durable, itself included, must be so. */
@@ -385,7 +387,11 @@ static void note_run(struct rf_wal *wal)
     uint64_t            last_seq = group->first_seq + group->n - 1;
     rf_assert(wal->written_seq <= last_seq && last_seq < wal->next_seq);
     wal->written_seq = last_seq;
-    wal->durable_seq = wal->file_dirty ? wal->durable_seq : last_seq;
+    if (!wal->file_dirty) {
+        wal->durable_seq = last_seq;
+    } else if (wal->run_durable != 0) {
+        wal->durable_seq = wal->run_durable;
+    }
     wal->marked = group->mark || (wal->marked && group->n == 0);
     wal->stats.groups += group->n != 0;
     wal->stats.records += group->n;

@@ -30,7 +30,7 @@ RF_CHECKED struct rf_result rf_wal_new(const struct rf_wal_config *config, struc
 void                        rf_wal_free(struct rf_wal *wal);
 
 /* Adds a record to the open group. Returns RF_OK with its sequence, RF_IO_ERROR after a failed
- * write, RF_LIMIT when the open group is full (32 MiB wait already), RF_NO_MEMORY. Thread: owner. */
+ * write or a closing mark, RF_LIMIT when the open group is full (32 MiB wait already), RF_NO_MEMORY. Thread: owner. */
 RF_CHECKED struct rf_result rf_wal_append(struct rf_wal *wal, const struct rf_wal_record *record,
                                           uint64_t *ret_seq);
 /* Freezes the open group for writing; false when there is nothing to do or another is on its way. A
@@ -40,7 +40,7 @@ bool rf_wal_begin(struct rf_wal *wal, bool sync);
 /* Instead of a group, a mark is to be written: it tells what is durable, so that later damage of the
  * last group can be told from a torn tail. It is not synced itself. False when there is none to write,
  * or a group waits or is on its way. @param close the log ends here, in order: everything is synced,
- * the mark as well, and nothing may be appended any more. Owner. */
+ * the mark as well, and nothing is taken in any more. Owner. */
 bool rf_wal_begin_mark(struct rf_wal *wal, bool close);
 /* Does what `begin` has frozen. Thread: any one. Blocks: yes. */
 void rf_wal_run(struct rf_wal *wal);

@@ -113,7 +113,7 @@ def test_damaged_table_files(cluster, place):
         size = path.stat().st_size
         footer = path.read_bytes()[size - 192:]
         index, filter_at = struct.unpack_from("<Q", footer, 112)[0], struct.unpack_from("<Q", footer, 128)[0]
-        flip(path, {"block": 40, "footer": size - 100, "index": index + 40, "filter": filter_at + 40}[place])
+        flip(path, {"block": 40, "footer": size - 100, "index": index + 20, "filter": filter_at + 40}[place])
     n3.start()
     check_all(cluster)  # through every node, strong and eventual: the strong ones repair
     if place == "filter":
