@@ -129,10 +129,10 @@ static void take_table(void *user, const struct rf_table_file *file)
         .options = rf_table_options_digest(file->config),
     };
     fill_view(table);
-    fill_durability(table, &server->config);
     if (server->registry != NULL) {
         join_plugins(server, table, file->document, loading->problems);
     }
+    fill_durability(table, &server->config);
 }
 
 static int by_name(const void *a, const void *b)
