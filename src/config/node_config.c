@@ -86,6 +86,8 @@ const struct rf_setting rf_node_settings[] = {
      "time between syncs"},
     {"storage.disk_reserve", RF_SET_PERCENT, AT(storage.disk_reserve), 0, 5000, "5%", NULL, false,
      "writes are refused when less of the disk is free"},
+    {"storage.compaction_bandwidth", RF_SET_RATE, AT(storage.compaction_bandwidth), 1 << 20,
+     64 * GIB, "", "none", false, "rows that all merges of the node rewrite, before compression"},
     {"repair.hint_window", RF_SET_TIME, AT(repair.hint_window_ms), 100, 30 * DAY_MS, "3h", NULL,
      false, "hints older than this expire"},
     {"repair.interval", RF_SET_TIME, AT(repair.interval_ms), 100, 30 * DAY_MS, "4h", NULL, false,

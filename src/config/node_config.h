@@ -51,9 +51,10 @@ struct rf_node_config {
         int64_t memtable_total_bytes;
         int64_t wal_max_bytes;
         int64_t partitions;
-        int64_t durability;   /* enum rf_durability; INTERVAL by the word */
-        int64_t interval_ms;  /* INTERVAL by its time; 0: durability says */
-        int64_t disk_reserve; /* hundredths of a percent */
+        int64_t durability;           /* enum rf_durability; INTERVAL by the word */
+        int64_t interval_ms;          /* INTERVAL by its time; 0: durability says */
+        int64_t disk_reserve;         /* hundredths of a percent */
+        int64_t compaction_bandwidth; /* bytes per second; 0: no limit */
     } storage;
     struct {
         int64_t hint_window_ms;

@@ -73,6 +73,7 @@ static void join_plugins(struct rf_server *server, struct rf_server_table *table
         .compaction_options = compaction_options,
         .bloom_bits_per_key = (uint32_t)table->config.bloom_bits_per_key,
         .lz4 = table->config.compression == 1,
+        .row_cache_bytes = (uint64_t)table->config.row_cache_bytes,
         .max_ttl_ms = (uint64_t)table->config.max_ttl_ms,
         .tombstone_grace_ms = (uint64_t)table->config.tombstone_grace_ms,
         .max_ahead_ms = (uint64_t)server->config.clock.max_ahead_ms,

@@ -2,7 +2,9 @@
  * The node's limits are shared evenly by its stores. */
 #include "storage/engine_private.h"
 
-#define PART_MIN_BYTES 4096u /* smaller memtables are not worth a file when memory is short */
+#define DELAY_MAX_US 200000u  /* a group of writes waits so long at most */
+#define DELAY_FULL_OVER 1500u /* thousandths of score above 1000 from which on it does */
+#define PART_MIN_BYTES 4096u  /* smaller memtables are not worth a file when memory is short */
 
 static uint64_t share_of(const struct rf_store *store, uint64_t limit)
 {
@@ -155,5 +157,24 @@ bool rf_store_compaction_wanted(const struct rf_store *store)
             }
         }
     }
-    return store->compacting;
+    return store->merges != 0;
+}
+
+/* Above its limit memory is short until flushes have caught up; at twice the limit writes are refused. */
+static uint64_t memory_score(const struct rf_store *store)
+{
+    uint64_t limit = share_of(store, store->engine->config.memtable_total_max);
+    return limit / 1000 == 0 ? 0 : store->memory / (limit / 1000);
+}
+
+uint64_t rf_store_delay_us(const struct rf_store *store)
+{
+    uint64_t memory = memory_score(store);
+    uint64_t score = memory > store->score ? memory : store->score;
+    if (score <= 1000) {
+        return 0;
+    }
+    uint64_t over = score - 1000;
+    return over >= DELAY_FULL_OVER ? DELAY_MAX_US
+                                   : over * over * DELAY_MAX_US / DELAY_FULL_OVER / DELAY_FULL_OVER;
 }

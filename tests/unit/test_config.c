@@ -90,7 +90,8 @@ static void defaults(void **state)
     assert_int_equal(2000, node->limits.request_timeout_ms);
     assert_int_equal(3 * 3600 * 1000, node->repair.hint_window_ms);
     assert_int_equal(50 << 20, node->repair.bandwidth);
-    assert_int_equal(500, node->storage.disk_reserve); /* hundredths of a percent */
+    assert_int_equal(500, node->storage.disk_reserve);       /* hundredths of a percent */
+    assert_int_equal(0, node->storage.compaction_bandwidth); /* no limit */
     assert_int_equal(500, node->clock.max_ahead_ms);
     assert_string_equal("/tmp/ca.crt", node->tls.ca); /* relative to the file */
     assert_string_equal("/tmp/tables.d", node->tables_dir);
