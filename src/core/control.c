@@ -192,6 +192,12 @@ static struct rf_member own_member(const struct rf_control *control, const struc
     return member;
 }
 
+static void mark_untold(struct rf_control *control, struct rf_node_entry *entry, unsigned what)
+{
+    control->n_untold += entry->untold == 0 && what != 0;
+    entry->untold = (uint8_t)(entry->untold | what);
+}
+
 static bool merge_new(struct rf_control *control, struct rf_node_entry *entry,
                       const struct rf_member *member, uint64_t pulse)
 {
@@ -203,7 +209,9 @@ static bool merge_new(struct rf_control *control, struct rf_node_entry *entry,
         return false;
     }
     if (entry != NULL) {
+        bool moved = strcmp(rf_entry_member(entry)->peer_addr, taken.peer_addr) != 0;
         replace_member(control, entry, shared);
+        mark_untold(control, entry, moved && !own ? RF_UNTOLD_MOVED : 0);
     } else {
         entry = insert_entry(control, shared);
         if (entry == NULL) {
@@ -228,8 +236,8 @@ bool rf_control_merge(struct rf_control *control, const struct rf_member *member
     if (entry != NULL && rf_entry_member(entry)->node != member->node) {
         return false;
     }
-    if (own && member->generation > control->config.self.generation) {
-        return true; /* nobody but us makes our generations: a copy of our directory, or a lie */
+    if (own && rf_twin_told(control, member)) {
+        return true; /* nobody but us makes our generations */
     }
     if (entry != NULL && !is_newer(member, rf_entry_member(entry))) {
         if (!own && member->generation == rf_entry_member(entry)->generation) {
@@ -238,12 +246,6 @@ bool rf_control_merge(struct rf_control *control, const struct rf_member *member
         return true;
     }
     return merge_new(control, entry, member, pulse);
-}
-
-static void mark_untold(struct rf_control *control, struct rf_node_entry *entry, unsigned what)
-{
-    control->n_untold += entry->untold == 0;
-    entry->untold = (uint8_t)(entry->untold | what);
 }
 
 static void set_storage(struct rf_control *control, struct rf_node_entry *entry, uint8_t storage)
@@ -402,6 +404,7 @@ static struct rf_result decode_state(struct rf_control *control, struct rf_slice
         bool own = member.node == control->config.self.node;
         if (own) {
             uint8_t state_before = member.state;
+            rf_twin_stored(control, &member);
             member = control->config.self;
             member.state = state_before;
         }
@@ -470,6 +473,7 @@ struct rf_result rf_control_new(const struct rf_control_config *config,
     control->state_hlc = config->state_hlc;
     control->self = RF_NO_MEMBER;
     control->rng.state = config->rng_seed;
+    control->twin.began_us = config->began_us;
     control->own_pool = config->pool == NULL;
     control->pool = control->own_pool ? rf_member_pool_new() : config->pool;
     if (control->pool == NULL) {
@@ -517,6 +521,9 @@ void rf_control_free(struct rf_control *control)
 
 static void on_message(struct rf_control *control, const struct rf_message *message)
 {
+    if (control->twin.silent && message->kind != RF_MSG_PROBE_ACK) {
+        return;
+    }
     switch (message->kind) {
     case RF_MSG_FORM_ASK:
         rf_forming_ask(control, message);
@@ -560,7 +567,7 @@ static void on_storage(struct rf_control *control, enum rf_storage_state storage
 
 static void round_if_due(struct rf_control *control)
 {
-    if (control->now.mono_us < control->next_round_us) {
+    if (control->now.mono_us < control->next_round_us || control->twin.silent) {
         return;
     }
     if (control->cluster == 0) {
@@ -585,8 +592,11 @@ static void tell_shards(struct rf_control *control)
         if (entry->untold == 0) {
             continue;
         }
-        if (control->out->max - control->out->n < 2) {
+        if (control->out->max - control->out->n < 3) {
             return; /* the next step goes on */
+        }
+        if ((entry->untold & RF_UNTOLD_MOVED) != 0) {
+            rf_effect_add(control->out, RF_FX_MOVED)->node = rf_entry_member(entry)->node;
         }
         if ((entry->untold & RF_UNTOLD_ALIVE) != 0) {
             struct rf_effect *effect = rf_effect_add(control->out, RF_FX_ALIVE);
@@ -610,7 +620,31 @@ static uint64_t next_wake_us(const struct rf_control *control)
     if (control->n_untold != 0) {
         return control->now.mono_us;
     }
+    if (control->twin.address != NULL &&
+        (control->twin.silent || control->twin.due_us < control->next_round_us)) {
+        return control->twin.due_us;
+    }
     return handoff_us < control->next_round_us ? handoff_us : control->next_round_us;
+}
+
+/* What is due whether or not something came in. */
+static void go_on(struct rf_control *control)
+{
+    rf_twin_run(control);
+    if (control->twin.ended) {
+        return;
+    }
+    round_if_due(control);
+    if (control->twin.silent) {
+        return; /* no requests before it is known that nobody else is this node */
+    }
+    if (control->dirty && control->cluster != 0) {
+        publish(control);
+    }
+    if (control->cluster != 0 && control->out->n < control->out->max) {
+        rf_handoff_run(control);
+    }
+    tell_shards(control);
 }
 
 struct rf_result rf_control_step(struct rf_control *control, const struct rf_event *events,
@@ -625,6 +659,10 @@ struct rf_result rf_control_step(struct rf_control *control, const struct rf_eve
     /* One message per step: bodies are views into `scratch`, and one message causes at most two. */
     for (uint32_t i = 0; i < n_events && i == 0; i++) {
         control->now = events[i].now;
+        if (control->twin.ended) {
+            ret_effects->consumed++;
+            continue;
+        }
         if (events[i].kind == RF_EV_MESSAGE) {
             on_message(control, &events[i].as.message);
         } else if (events[i].kind == RF_EV_STORED) {
@@ -634,15 +672,10 @@ struct rf_result rf_control_step(struct rf_control *control, const struct rf_eve
         }
         ret_effects->consumed++;
     }
-    round_if_due(control);
-    if (control->dirty && control->cluster != 0) {
-        publish(control);
+    if (!control->twin.ended) {
+        go_on(control);
     }
-    if (control->cluster != 0 && ret_effects->n < ret_effects->max) {
-        rf_handoff_run(control);
-    }
-    tell_shards(control);
-    ret_effects->wake_at_us = next_wake_us(control);
+    ret_effects->wake_at_us = control->twin.ended ? UINT64_MAX : next_wake_us(control);
     control->out = NULL;
     return rf_result(ret_effects->consumed < n_events ? RF_MORE : RF_OK);
 }

@@ -30,6 +30,8 @@ struct rf_control_config {
     uint32_t               n_partitions;     /* of the store, for hints; 0: no handoff */
     uint64_t               hint_interval_us; /* between two walks over the stored hints */
     uint64_t               rng_seed;
+    uint64_t               process;  /* random number of this process: tells it from a copy's */
+    uint64_t               began_us; /* its start, by the monotonic clock; 0: the first step */
     struct rf_member_pool *pool; /* shared with other machines of the thread; NULL: an own one */
     /* The cluster that this node's durable identity names; 0: none. Without a state the node asks its
      * seeds for this one, joins no other, and forms none. */

@@ -1,5 +1,6 @@
 /* Inside of the control machine: control.c (events, member table), forming.c (first start),
- * gossip.c (exchange), detector.c (failure detection), member_codec.c. */
+ * gossip.c (exchange), detector.c (failure detection), twin.c (two processes with one id),
+ * member_codec.c. */
 #ifndef RF_CORE_CONTROL_PRIVATE_H
 #define RF_CORE_CONTROL_PRIVATE_H
 
@@ -32,6 +33,7 @@ struct rf_node_entry {
 
 #define RF_UNTOLD_ALIVE 1u
 #define RF_UNTOLD_STORAGE 2u
+#define RF_UNTOLD_MOVED 4u
 
 #define RF_HANDOFF_WINDOW 16u /* hints under way at a time */
 
@@ -66,6 +68,22 @@ struct rf_seed_answer {
     struct rf_member member;
 };
 
+#define RF_TWIN_ADDRESSES 8u
+
+/* Whether another process runs with this node's id; twin.c. */
+struct rf_twin {
+    const char *address;    /* that is being asked; NULL: no claim is open */
+    uint64_t    generation; /* of the claim */
+    uint64_t    due_us;     /* next question */
+    uint64_t    until_us;   /* then nobody is there; 0: not asked yet */
+    uint64_t    began_us;   /* start of this process */
+    uint64_t    seen;       /* the other process of which the host was told last */
+    bool        silent;     /* at the start: nobody hears of us before the claim is answered */
+    bool        ended;      /* the host was told to end this process */
+    char        addresses[RF_TWIN_ADDRESSES][RF_ADDR_MAX + 1];
+    uint32_t    n_addresses;
+};
+
 struct rf_control {
     uint32_t                 magic;
     struct rf_control_config config;
@@ -93,6 +111,7 @@ struct rf_control {
     bool                     publishing; /* dirty when this step began handling it */
     char                     refused[192];
     struct rf_handoff        handoff;
+    struct rf_twin           twin;
     struct rf_control_stats  stats;
     struct rf_buf            scratch[8]; /* bodies of this step's messages */
     uint32_t                 n_scratch;
@@ -151,6 +170,17 @@ void rf_handoff_ack(struct rf_control *control, const struct rf_message *message
 void rf_handoff_stored(struct rf_control *control, const struct rf_store_done *done);
 void rf_handoff_alive(struct rf_control *control, struct rf_node_entry *entry);
 void rf_handoff_fini(struct rf_control *control);
+
+/* --- twin.c */
+/* Our own entry as the last run stored it. */
+void rf_twin_stored(struct rf_control *control, const struct rf_member *stored);
+/* Our own entry as others know it. True when it is a claim of somebody else: not to be taken in. */
+bool rf_twin_told(struct rf_control *control, const struct rf_member *member);
+void rf_twin_run(struct rf_control *control); /* in every step */
+/* What only a process can say of itself, at the end of a PROBE_ACK about its own node. */
+void rf_twin_put(const struct rf_control *control, struct rf_buf *body);
+void rf_twin_answer(struct rf_control *control, const struct rf_message *message);
+void rf_twin_asked(struct rf_control *control, const struct rf_message *message);
 
 /* --- detector.c */
 void rf_detector_round(struct rf_control *control);

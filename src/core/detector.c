@@ -75,7 +75,7 @@ static void on_probe_ack(struct rf_control *control, const struct rf_message *me
         return;
     }
     rf_control_beat(control, target, pulse);
-    if (message->from == message->target && !is_self(control, target)) {
+    if (message->from == message->target) {
         target->changed_at_us = control->now.mono_us; /* it answers: it lives */
         target->probe = RF_PROBE_NONE;
         if (!target->alive) {
@@ -88,6 +88,10 @@ static void on_probe_ack(struct rf_control *control, const struct rf_message *me
 void rf_detector_message(struct rf_control *control, const struct rf_message *message)
 {
     struct rf_node_entry *target = rf_control_by_node(control, message->target);
+    if (message->kind == RF_MSG_PROBE_ACK && message->target == control->config.self.node) {
+        rf_twin_answer(control, message);
+        return;
+    }
     if (target == NULL) {
         return;
     }
@@ -99,6 +103,10 @@ void rf_detector_message(struct rf_control *control, const struct rf_message *me
     if (body != NULL) {
         rf_put_varint(body, rf_entry_member(target)->generation);
         rf_put_varint(body, rf_entry_pulse(target));
+        if (is_self(control, target)) {
+            rf_twin_put(control, body);
+            rf_twin_asked(control, message);
+        }
         rf_control_answer(control, message, RF_MSG_PROBE_ACK, body)->target = message->target;
     }
 }

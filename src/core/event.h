@@ -77,19 +77,27 @@ enum rf_effect_kind {
     RF_FX_ALIVE,   /* control: tell the shards */
     RF_FX_STORAGE, /* control: tell the shards what a node's storage takes */
     RF_FX_REFUSED, /* control: the cluster refuses this node; text says why */
+    RF_FX_MOVED,   /* control: a member has a new address */
+    RF_FX_TWIN, /* control: another process runs with this node's id; text: its address, or empty */
+    /* The last effect of a machine, which takes and says nothing any more: */
+    RF_FX_TWIN_FIRST, /* control: as TWIN, and it was there first: this process must end */
+    RF_FX_RAISE, /* control: the cluster knows the node in a generation that its directory does not:
+                    make that one durable, doubt the data, and begin anew above it */
 };
 
 struct rf_effect {
     enum rf_effect_kind kind;
-    uint64_t            node; /* SEND: receiver; ALIVE, STORAGE: whom it is about */
+    uint64_t            node; /* SEND: receiver; ALIVE, STORAGE, MOVED: whom it is about */
     union {
         struct rf_message     message;
         struct rf_store_op    store;
         struct rf_reply       reply;
-        bool                  up;      /* ALIVE */
-        enum rf_storage_state storage; /* STORAGE */
+        bool                  up;         /* ALIVE */
+        enum rf_storage_state storage;    /* STORAGE */
+        uint64_t              generation; /* RAISE */
     } as;
-    const char *text; /* SEND_ADDR: address; REFUSED: reason. Lives until the machine is freed */
+    const char
+        *text; /* SEND_ADDR, TWIN: address; REFUSED: reason. Lives until the machine is freed */
 };
 
 /* Space of the caller. A step that would not fit answers RF_MORE with `consumed` events done: carry

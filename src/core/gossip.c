@@ -47,11 +47,17 @@ bool rf_gossip_take_entries(struct rf_control *control, struct rf_reader *reader
     return true;
 }
 
-static void put_head(struct rf_control *control, struct rf_buf *body)
+/* @param about NULL, or what we know of the receiver: digests would not show that another process says
+ * something else in its name. */
+static void put_head(struct rf_control *control, struct rf_buf *body,
+                     const struct rf_node_entry *about)
 {
     rf_put_u64(body, control->cluster);
     rf_put_u64(body, control->set_hash);
-    rf_put_varint(body, control->n_recent);
+    rf_put_varint(body, control->n_recent + (about != NULL));
+    if (about != NULL) {
+        put_entry(body, about);
+    }
     for (uint32_t i = 0; i < control->n_recent; i++) {
         const struct rf_node_entry *entry = rf_control_by_node(control, control->recent[i]);
         rf_assert(entry != NULL);
@@ -65,7 +71,7 @@ static bool take_head(struct rf_control *control, struct rf_reader *reader, uint
     uint64_t cluster = rf_get_u64(reader);
     uint64_t hash = rf_get_u64(reader);
     uint64_t n = rf_get_varint(reader);
-    if (reader->bad || cluster != control->cluster || n > RF_RECENT_MAX ||
+    if (reader->bad || cluster != control->cluster || n > RF_RECENT_MAX + 1 ||
         !rf_gossip_take_entries(control, reader, (uint32_t)n)) {
         return false;
     }
@@ -158,7 +164,7 @@ void rf_gossip_round(struct rf_control *control)
     if (body == NULL) {
         return;
     }
-    put_head(control, body);
+    put_head(control, body, NULL);
     put_heartbeats(control, body);
     rf_control_send(control, rf_entry_member(partner)->node, RF_MSG_GOSSIP_SYN, body);
 }
@@ -174,7 +180,8 @@ static void on_syn(struct rf_control *control, const struct rf_message *message)
     if (hash == control->set_hash) {
         take_heartbeats(control, &reader);
     }
-    put_head(control, body);
+    put_head(control, body,
+             hash == control->set_hash ? NULL : rf_control_by_node(control, message->from));
     rf_put_u8(body, ACK_HEARTBEATS);
     put_heartbeats(control, body);
     rf_control_answer(control, message, RF_MSG_GOSSIP_ACK, body);
@@ -269,7 +276,7 @@ static void send_digest(struct rf_control *control, const struct rf_message *req
     if (body == NULL) {
         return;
     }
-    put_head(control, body);
+    put_head(control, body, NULL);
     rf_put_u8(body, ACK_DIGEST);
     put_digest(control, body);
     rf_control_answer(control, request, RF_MSG_GOSSIP_ACK, body);

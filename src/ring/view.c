@@ -30,13 +30,41 @@ void rf_view_drop(struct rf_view *view)
     rf_mem_free(view);
 }
 
+/* The replicas that were agreed on last, where every range is as it was. Members do not vanish, but their
+ * places among the names move. */
+static void keep_replicas(struct rf_view *view, struct rf_table *table,
+                          const struct rf_view *before)
+{
+    const struct rf_ring  *ring = view->ring;
+    const struct rf_table *last = before == NULL ? NULL : rf_view_table_by_id(before, table->id);
+    if (last == NULL || last->replicas == NULL || last->n_placed != table->n_placed ||
+        before->ring->n_tokens != ring->n_tokens ||
+        memcmp(before->ring->tokens, ring->tokens, sizeof(uint64_t) * ring->n_tokens) != 0) {
+        return;
+    }
+    size_t    n = (size_t)ring->n_tokens * table->n_placed;
+    uint16_t *replicas = RF_NEW_ARRAY(uint16_t, n);
+    for (size_t i = 0; replicas != NULL && i < n; i++) {
+        replicas[i] = rf_ring_by_node(ring, before->ring->members[last->replicas[i]].node);
+        if (replicas[i] == RF_NO_MEMBER) {
+            rf_mem_free(replicas);
+            return;
+        }
+    }
+    table->replicas = replicas;
+}
+
 static struct rf_result place_table(struct rf_view *view, struct rf_table *table,
-                                    const struct rf_host *host)
+                                    const struct rf_host *host, const struct rf_view *before)
 {
     struct rf_ring *ring = view->ring;
     table->replicas = NULL;
     table->n_placed = (uint8_t)(table->n < ring->n_owners ? table->n : ring->n_owners);
     if (ring->n_tokens == 0 || table->placement == NULL) {
+        return rf_result(RF_OK);
+    }
+    if (table->misplaced) {
+        keep_replicas(view, table, before);
         return rf_result(RF_OK);
     }
     uint16_t *replicas = RF_NEW_ARRAY(uint16_t, (size_t)ring->n_tokens * table->n_placed);
@@ -47,7 +75,12 @@ static struct rf_result place_table(struct rf_view *view, struct rf_table *table
         rf_ring_place(ring, host, table->placement, table->placement_options, table->n, replicas);
     if (!rf_ok(placed)) {
         rf_mem_free(replicas);
-        return rf_result(placed.rc == RF_NO_MEMORY ? RF_NO_MEMORY : RF_OK);
+        if (placed.rc == RF_NO_MEMORY) {
+            return placed;
+        }
+        table->misplaced = true;
+        keep_replicas(view, table, before);
+        return rf_result(RF_OK);
     }
     table->replicas = replicas;
     return rf_result(RF_OK);
@@ -55,7 +88,7 @@ static struct rf_result place_table(struct rf_view *view, struct rf_table *table
 
 struct rf_result rf_view_build(struct rf_ring *ring, const struct rf_table *tables,
                                uint32_t n_tables, const struct rf_host *host,
-                               struct rf_view **ret_view)
+                               const struct rf_view *before, struct rf_view **ret_view)
 {
     struct rf_view *view = RF_NEW(struct rf_view);
     if (view == NULL) {
@@ -73,7 +106,7 @@ struct rf_result rf_view_build(struct rf_ring *ring, const struct rf_table *tabl
         rf_assert(t == 0 || strcmp(tables[t - 1].name, tables[t].name) < 0);
         view->tables[t] = tables[t];
         view->n_tables = t + 1;
-        struct rf_result placed = place_table(view, &view->tables[t], host);
+        struct rf_result placed = place_table(view, &view->tables[t], host, before);
         if (!rf_ok(placed)) {
             rf_view_drop(view);
             return placed;

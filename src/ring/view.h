@@ -20,6 +20,7 @@ struct rf_table {
     uint64_t                       max_ttl_s;     /* 0: none */
     const struct rf_placement_ops *placement;
     const void                    *placement_options;
+    bool misplaced; /* the placement plugin failed or answered wrongly: it is not asked again */
     /* Filled by rf_view_build: n_tokens rows of `n_placed` members; NULL without an owner. */
     uint16_t *replicas;
     uint8_t   n_placed; /* min(n, owners) */
@@ -34,11 +35,12 @@ struct rf_view {
 };
 
 /* Builds a view over the ring (takes a reference) and copies of the tables, given sorted by name.
- * A table whose placement plugin fails keeps `replicas` NULL: requests on it answer 503.
- * Returns RF_OK or RF_NO_MEMORY. The caller holds one reference. */
+ * A table whose placement plugin fails becomes `misplaced`: it keeps the replicas that it has in the view
+ * before, if any and if no range has changed since; else `replicas` is NULL, and requests answer 503.
+ * @param before the view in use, or NULL. Returns RF_OK or RF_NO_MEMORY. The caller holds one reference. */
 RF_CHECKED struct rf_result rf_view_build(struct rf_ring *ring, const struct rf_table *tables,
                                           uint32_t n_tables, const struct rf_host *host,
-                                          struct rf_view **ret_view);
+                                          const struct rf_view *before, struct rf_view **ret_view);
 struct rf_view             *rf_view_take(struct rf_view *view);
 void                        rf_view_drop(struct rf_view *view);
 

@@ -127,7 +127,7 @@ static bool cluster_ok(struct rf_worker *worker, struct rf_slice what)
         uint32_t               needed = rf_slice_is(what, "read")     ? 1
                                         : rf_slice_is(what, "strong") ? table->read_quorum
                                                                       : table->write_quorum;
-        if (dead + needed > table->n_placed) {
+        if (table->replicas == NULL || dead + needed > table->n_placed) {
             return false;
         }
     }
@@ -223,8 +223,16 @@ static void put_durability(struct rf_buf *body, const struct rf_table_policy *po
     }
 }
 
-static void put_tables(struct rf_buf *body, struct rf_server *server)
+static bool is_misplaced(const struct rf_worker *worker, const char *name)
 {
+    const struct rf_view  *view = rf_shard_view(worker->shard);
+    const struct rf_table *table = view == NULL ? NULL : rf_view_table(view, rf_slice_str(name));
+    return table != NULL && table->misplaced;
+}
+
+static void put_tables(struct rf_buf *body, struct rf_worker *worker)
+{
+    struct rf_server *server = worker->base.server;
     put_open(body, "tables", "[");
     for (uint32_t t = 0; t < server->n_tables; t++) {
         const struct rf_server_table *table = &server->tables[t];
@@ -239,6 +247,8 @@ static void put_tables(struct rf_buf *body, struct rf_server *server)
         put_durability(body, &table->policy);
         if (table->problem[0] != 0) {
             put_text(body, "problem", table->problem);
+        } else if (is_misplaced(worker, table->config.table)) {
+            put_text(body, "problem", RF_MISPLACED);
         }
         rf_buf_append_str(body, "}");
     }
@@ -289,7 +299,7 @@ static void admin_status(struct rf_exchange *exchange)
     put_number(&body, "uptime_ms", rf_clock_now().mono_us / 1000 - server->started_ms);
     put_disk(&body, server->engine);
     put_nodes(&body, worker);
-    put_tables(&body, server);
+    put_tables(&body, worker);
     put_plugins(&body, server);
     rf_buf_append_str(&body, "}");
     answer_json(exchange, 200, &body);

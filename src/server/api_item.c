@@ -55,6 +55,10 @@ static const struct rf_table *find_table(struct rf_worker *worker, struct rf_ite
     const struct rf_table *table = rf_view_table(view, rf_slice_str(name));
     if (table == NULL) {
         no_table(worker->base.server, name, item);
+    } else if (table->replicas == NULL && table->misplaced) {
+        item->rc = RF_QUORUM_UNAVAILABLE;
+        snprintf(item->detail, sizeof(item->detail), "%s", RF_MISPLACED);
+        return NULL;
     }
     return table;
 }

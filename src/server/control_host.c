@@ -12,6 +12,8 @@
 
 #define DRAIN_MAX_US 10000000u /* how long a stop waits for requests under way */
 
+static void on_stop_timer(uv_timer_t *timer);
+
 /* ---- Effects ------------------------------------------------------------------------------ */
 
 static void mail_frame(struct rf_control_host *host, uint32_t to, enum rf_mail_kind kind,
@@ -64,11 +66,40 @@ static struct rf_result build_view(struct rf_control_host *host, struct rf_view 
     uint64_t         seed = hash_seed(server, rf_control_cluster(host->control));
     struct rf_result result = rf_ring_build(members, n, seed, &ring);
     if (rf_ok(result)) {
-        result = rf_view_build(ring, host->tables, host->n_tables, rf_registry_host(), ret_view);
+        result = rf_view_build(ring, host->tables, host->n_tables, rf_registry_host(), host->view,
+                               ret_view);
     }
     rf_ring_drop(ring);
     rf_mem_free(members);
     return result;
+}
+
+static const char *placement_of(const struct rf_server *server, const char *table)
+{
+    uint32_t t = 0;
+    while (strcmp(server->tables[t].config.table, table) != 0) {
+        t++;
+    }
+    return server->tables[t].config.placement.plugin;
+}
+
+/* A plugin that answered wrongly is not asked again for that table. */
+static void disable_placements(struct rf_control_host *host, const struct rf_view *view)
+{
+    for (uint32_t t = 0; t < host->n_tables; t++) {
+        const struct rf_table *table = &view->tables[t];
+        if (!table->misplaced || host->tables[t].misplaced) {
+            continue;
+        }
+        host->tables[t].misplaced = true;
+        rf_log(
+            RF_LOG_ERROR, "plugin_disabled",
+            "table=%s plugin=%s text=\"the placement plugin failed, or chose a node that it was not "
+            "shown, or one twice; it is not asked again before the node restarts. %s\"",
+            table->name, placement_of(host->base.server, table->name),
+            table->replicas != NULL ? "The table keeps the replicas agreed on last"
+                                    : "The table has no replicas and is not served");
+    }
 }
 
 static void publish(struct rf_control_host *host)
@@ -79,6 +110,7 @@ static void publish(struct rf_control_host *host)
         rf_log(RF_LOG_ERROR, "ring_not_built", "text=\"out of memory; the old ring stays in use\"");
         return;
     }
+    disable_placements(host, view);
     atomic_store(&server->cluster, rf_control_cluster(host->control));
     atomic_store(&server->state_lost, false);
     atomic_store(&server->refused, false);
@@ -91,17 +123,24 @@ static void publish(struct rf_control_host *host)
             rf_view_drop(view);
         }
     }
-    rf_view_drop(view);
+    rf_view_drop(host->view);
+    host->view = view;
+}
+
+static const struct rf_member *member_of(const struct rf_control_host *host, uint64_t node)
+{
+    static const struct rf_member nobody = {.name = "?", .peer_addr = "?"};
+    for (uint32_t i = 0; i < rf_control_n_members(host->control); i++) {
+        if (rf_control_member(host->control, i)->node == node) {
+            return rf_control_member(host->control, i);
+        }
+    }
+    return &nobody;
 }
 
 static const char *name_of(const struct rf_control_host *host, uint64_t node)
 {
-    for (uint32_t i = 0; i < rf_control_n_members(host->control); i++) {
-        if (rf_control_member(host->control, i)->node == node) {
-            return rf_control_member(host->control, i)->name;
-        }
-    }
-    return "?";
+    return member_of(host, node)->name;
 }
 
 static void mail_shards(struct rf_control_host *host, const struct rf_mail *mail)
@@ -128,6 +167,60 @@ static void tell_storage(struct rf_control_host *host, const struct rf_effect *e
     rf_log(storage == RF_STORAGE_OK ? RF_LOG_INFO : RF_LOG_WARN, "node_storage",
            "peer=%s storage=%s", name_of(host, effect->node), rf_storage_state_name(storage));
     mail_shards(host, &mail);
+}
+
+static void begin_stop(struct rf_control_host *host, uint64_t delay_us)
+{
+    host->stopping = true;
+    host->drain_at_us = rf_clock_now().mono_us + delay_us;
+    atomic_store(&host->base.server->draining, true);
+    uv_timer_start(&host->stop_timer, on_stop_timer, 0, 10);
+}
+
+static void tell_twin(struct rf_control_host *host, const struct rf_effect *effect)
+{
+    if (effect->kind == RF_FX_TWIN) {
+        rf_log(
+            RF_LOG_ERROR, "twin_refused",
+            "remote=\"%s\" text=\"another process runs with this node's id: its data directory is "
+            "a copy of this one. It was started later and has to end\"",
+            effect->text);
+        return;
+    }
+    rf_log(
+        RF_LOG_ERROR, "twin",
+        "remote=\"%s\" text=\"another process runs with this node's id and was there first; two "
+        "would give different writes the same version, so this one ends. Its data directory is a "
+        "copy: give the node an empty one and a node.name of its own, or end the other process\"",
+        effect->text);
+    host->base.server->end = RF_END_REFUSED;
+    if (!host->stopping) {
+        begin_stop(host, 0);
+    }
+}
+
+/* A directory from a backup, or one that a copy has stood in for. */
+static void raise_generation(struct rf_control_host *host, uint64_t generation)
+{
+    struct rf_server *server = host->base.server;
+    struct rf_result  raised = rf_engine_raise(server->engine, generation);
+    rf_log(
+        RF_LOG_ERROR, "data_from_the_past",
+        "own=%llu known=%llu text=\"the cluster knows this node in a later run than its data "
+        "directory does: the directory was restored from a backup, or a copy of it was used. Writes "
+        "that this node acknowledged since then are missing here, and hints for it may be delivered "
+        "already. %s\"",
+        (unsigned long long)rf_engine_generation(server->engine), (unsigned long long)generation,
+        rf_ok(raised)
+            ? "It begins anew above that run, takes writes, and answers reads only for keys "
+              "that quorum reads have repaired"
+            : "Its identity file cannot be written, so it ends; check the disk");
+    server->end = rf_ok(raised) ? RF_END_AGAIN : RF_END_REFUSED;
+    if (!host->stopping) {
+        begin_stop(host, 0);
+    } else if (rf_ok(raised)) {
+        server->end = RF_END_STOPPED; /* it was told to stop meanwhile */
+    }
 }
 
 static void do_effect(struct rf_control_host *host, struct rf_effect *effect)
@@ -164,6 +257,20 @@ static void do_effect(struct rf_control_host *host, struct rf_effect *effect)
             rf_log(RF_LOG_ERROR, "cluster_refuses", "text=\"%s\"", effect->text);
             atomic_store(&host->base.server->refused, true);
         }
+        break;
+    case RF_FX_MOVED:
+        rf_log(
+            RF_LOG_WARN, "node_moved",
+            "peer=%s address=%s text=\"the node was started at another address; if it still runs at "
+            "the former one, its data directory was copied\"",
+            name_of(host, effect->node), member_of(host, effect->node)->peer_addr);
+        break;
+    case RF_FX_TWIN:
+    case RF_FX_TWIN_FIRST:
+        tell_twin(host, effect);
+        break;
+    case RF_FX_RAISE:
+        raise_generation(host, effect->as.generation);
         break;
     case RF_FX_REPLY:
     default:
@@ -347,11 +454,7 @@ static void on_signal(uv_signal_t *handle, int number)
         return;
     }
     rf_log(RF_LOG_INFO, "stopping", "signal=%d", number);
-    host->stopping = true;
-    host->drain_at_us =
-        rf_clock_now().mono_us + (uint64_t)host->base.server->config.limits.drain_delay_ms * 1000;
-    atomic_store(&host->base.server->draining, true);
-    uv_timer_start(&host->stop_timer, on_stop_timer, 0, 10);
+    begin_stop(host, (uint64_t)host->base.server->config.limits.drain_delay_ms * 1000);
 }
 
 /* ---- Life --------------------------------------------------------------------------------- */
@@ -368,7 +471,8 @@ static void tell_lost_state(struct rf_server *server, const struct rf_control_co
         "cluster=%016llx text=\"the member table of this node's cluster is not in its data "
         "directory; the node asks its seeds to admit it again and never forms a new cluster over "
         "old data: name a living member in cluster.seeds, or restore the data directory from a "
-        "backup, or empty it to begin anew\"",
+        "backup (then it answers reads only for keys that quorum reads have repaired), or empty it to "
+        "begin anew\"",
         (unsigned long long)control->cluster);
 }
 
@@ -390,6 +494,8 @@ static struct rf_result make_machine(struct rf_control_host *host)
             .hint_interval_us = (uint64_t)config->cluster.gossip_interval_ms * 2000,
             .cluster = rf_engine_cluster(server->engine),
             .no_forming = rf_engine_cluster_unsure(server->engine),
+            .process = server->process.number,
+            .began_us = server->process.began_us,
             .rng_seed = rf_engine_node(server->engine) ^ rf_clock_now().mono_us,
     };
     snprintf(control.self.name, sizeof(control.self.name), "%s", config->node.name);
@@ -458,6 +564,7 @@ void rf_control_host_fini(struct rf_control_host *host)
     uv_close((uv_handle_t *)&host->sigint, NULL);
     uv_close((uv_handle_t *)&host->sighup, NULL);
     uv_close((uv_handle_t *)&host->stop_timer, NULL);
+    rf_view_drop(host->view);
     rf_queue_consume(&host->queue, host->queue.n);
     rf_mem_free(host->queue.list);
     rf_thread_fini(&host->base);

@@ -13,6 +13,7 @@ struct rf_control_host {
     struct rf_effect     *effects;
     struct rf_table      *tables; /* for building views; sorted by name */
     uint32_t              n_tables;
+    struct rf_view       *view; /* handed out last; one reference, or NULL */
     uv_signal_t           sigterm, sigint, sighup;
     uv_timer_t            stop_timer;
     bool                  stopping;

@@ -17,6 +17,7 @@
 #define HELLO_MAX_US 5000000u           /* from dial or accept to the other side's hello */
 #define STRANGERS_MAX 512u              /* accepted links without a hello yet */
 #define ACCEPTED_MAX (RF_LINKS_MAX / 2) /* so that others cannot take the places of our dials */
+#define FOREIGN_ID "it speaks with the node id of another member"
 #define RETRY_MIN_US 50000u
 #define RETRY_MAX_US 2000000u
 
@@ -27,6 +28,7 @@ struct rf_link {
     struct rf_conn   *conn; /* NULL while idle */
     enum link_state   state;
     bool              dialed;
+    bool              refused; /* being closed: nothing that it says counts */
     uint32_t          slot;
     uint64_t          node;     /* dialed: whom we want; accepted: from its hello */
     const char       *address;  /* dialed by address (first contact), else NULL */
@@ -131,7 +133,17 @@ static void refuse_link(struct rf_link *link, const char *why)
 {
     rf_log(RF_LOG_WARN, "peer_refused", "remote=%s peer=\"%s\" text=\"%s\"",
            rf_conn_remote(link->conn), link->name, why);
+    link->refused = true;
     rf_conn_close(link->conn, "refused");
+}
+
+/* A node id is a member's, and its name is in the certificate: nobody speaks with the id of another. An id
+ * that no member has is a newcomer's. */
+static bool owns_id(const struct rf_link *link, uint64_t node)
+{
+    const struct rf_view *view = rf_shard_view(link->worker->shard);
+    uint16_t              member = view == NULL ? RF_NO_MEMBER : rf_ring_by_node(view->ring, node);
+    return member == RF_NO_MEMBER || strcmp(view->ring->members[member].name, link->name) == 0;
 }
 
 /* The certificate names the node; the hello must agree with it. */
@@ -153,6 +165,10 @@ static bool check_hello(struct rf_link *link, const struct rf_hello *hello)
     }
     if (!rf_slice_is(hello->name, name)) {
         refuse_link(link, "it calls itself by another name than its certificate does");
+        return false;
+    }
+    if (!owns_id(link, hello->node)) {
+        refuse_link(link, FOREIGN_ID);
         return false;
     }
     if (link->dialed && link->address == NULL && hello->node != link->node) {
@@ -187,6 +203,10 @@ static void tell_seen(struct rf_link *link)
 static void on_hello(struct rf_link *link, const struct rf_message *message)
 {
     struct rf_hello hello;
+    if (link->state == LINK_UP) {
+        refuse_link(link, "it says hello twice");
+        return;
+    }
     if (!rf_ok(rf_hello_decode(message->body, &hello))) {
         refuse_link(link, "its hello is damaged");
         return;
@@ -271,7 +291,7 @@ static enum rf_rc whole_frames(struct rf_slice bytes, size_t *ret_size)
 static enum rf_rc take_frames(struct rf_link *link, struct rf_blob *shared)
 {
     size_t at = 0;
-    while (at < shared->size && link->conn != NULL) {
+    while (at < shared->size && link->conn != NULL && !link->refused) {
         struct rf_message message;
         size_t            size = 0;
         struct rf_slice   rest = rf_slice(shared->data + at, shared->size - at);
@@ -300,7 +320,10 @@ static size_t on_data(struct rf_conn *conn, struct rf_slice bytes)
 {
     struct rf_link *link = rf_conn_user(conn);
     size_t          size = 0;
-    enum rf_rc      rc = whole_frames(bytes, &size);
+    if (link->refused) {
+        return bytes.size;
+    }
+    enum rf_rc rc = whole_frames(bytes, &size);
     if (size != 0) {
         struct rf_blob *shared = rf_blob_copy(rf_slice(bytes.data, size));
         enum rf_rc      taken = shared == NULL ? RF_NO_MEMORY : take_frames(link, shared);
@@ -390,6 +413,9 @@ void rf_links_sweep(struct rf_worker *worker)
         if (link != NULL && link->conn != NULL && link->state != LINK_UP &&
             now_us - link->begun_us > HELLO_MAX_US) {
             rf_conn_abort(link->conn, "no hello in time");
+        } else if (link != NULL && link->state == LINK_UP && !link->refused &&
+                   !owns_id(link, link->node)) {
+            refuse_link(link, FOREIGN_ID); /* it came before we knew the members */
         }
     }
 }
@@ -416,6 +442,7 @@ static void dial(struct rf_link *link, const char *address)
         return;
     }
     link->state = LINK_DIALING;
+    link->refused = false;
     link->begun_us = rf_clock_now().mono_us;
     link->conn = rf_conn_dial(&worker->base.loop, address, worker->peer_client, &callbacks, link);
     if (link->conn == NULL) {

@@ -157,7 +157,7 @@ static void raise_descriptor_limit(void)
     }
 }
 
-int rf_server_run(const char *config_path)
+static int run_once(const char *config_path, const struct rf_process *process, enum rf_end *ret_end)
 {
     struct rf_server *server = RF_NEW(struct rf_server);
     uv_cpu_info_t    *cpus = NULL;
@@ -172,6 +172,7 @@ int rf_server_run(const char *config_path)
         return 2;
     }
     server->config_path = config_path;
+    server->process = *process;
     signal(SIGPIPE, SIG_IGN);
     raise_descriptor_limit();
     rf_clock_set_offset(server->config.clock.test_offset_ms);
@@ -195,6 +196,22 @@ int rf_server_run(const char *config_path)
            server->n_tables);
     rf_control_host_run(server->control);
     stop(server);
+    *ret_end = server->end;
     rf_mem_free(server);
-    return 0;
+    return *ret_end == RF_END_REFUSED ? 1 : 0;
+}
+
+int rf_server_run(const char *config_path)
+{
+    struct rf_process process = {.began_us = rf_clock_now().mono_us};
+    enum rf_end       end = RF_END_AGAIN;
+    int               code = 0;
+    if (getrandom(&process.number, sizeof(process.number), 0) != sizeof(process.number)) {
+        return 1;
+    }
+    while (end == RF_END_AGAIN) {
+        end = RF_END_STOPPED;
+        code = run_once(config_path, &process, &end);
+    }
+    return code;
 }

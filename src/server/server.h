@@ -124,6 +124,9 @@ void rf_queue_consume(struct rf_event_queue *queue, uint32_t n);
 
 /* ---- Tables ------------------------------------------------------------------------------- */
 
+#define RF_MISPLACED                                                                               \
+    "its placement plugin answered wrongly and is disabled; the log of the node says more"
+
 struct rf_server_table {
     struct rf_table_config config;
     struct rf_table        view; /* as requests see it */
@@ -146,7 +149,22 @@ struct rf_live {
     struct rf_auth *auth; /* owned by the thread */
 };
 
+/* Why the control thread ended. */
+enum rf_end {
+    RF_END_STOPPED, /* told to */
+    RF_END_REFUSED, /* this process must not run; the log says why */
+    RF_END_AGAIN,   /* begin anew, with the identity that was written */
+};
+
+/* One process, however often it begins anew. */
+struct rf_process {
+    uint64_t number; /* random */
+    uint64_t began_us;
+};
+
 struct rf_server {
+    struct rf_process       process;
+    enum rf_end             end;
     const char             *config_path;
     struct rf_node_config   config;
     struct rf_engine       *engine;

@@ -192,6 +192,10 @@ static void do_effect(struct rf_worker *worker, struct rf_effect *effect)
     case RF_FX_ALIVE:
     case RF_FX_STORAGE:
     case RF_FX_REFUSED:
+    case RF_FX_MOVED:
+    case RF_FX_TWIN:
+    case RF_FX_TWIN_FIRST:
+    case RF_FX_RAISE:
     default:
         rf_unreachable();
     }

@@ -122,7 +122,8 @@ void rf_background_finish(struct rf_worker *worker);
 
 /* --- peer_link.c */
 RF_CHECKED struct rf_result rf_links_init(struct rf_worker *worker, char ret_why[256]);
-/* Closes links that are late: dials and handshakes that take too long. Call it every second or so. */
+/* Closes links that are late (dials and handshakes that take too long), and those that speak with the
+ * id of somebody else. Call it every second or so. */
 void rf_links_sweep(struct rf_worker *worker);
 /* The node has dialed us, so it is up: an idle link to it is dialed without waiting for its turn. */
 void rf_link_seen(struct rf_worker *worker, uint64_t node);

@@ -265,6 +265,13 @@ static void do_effect(struct rf_sim *sim, struct rf_sim_node *node, uint32_t mac
     case RF_FX_STORAGE:
         tell_storage(sim, node, effect->node, effect->as.storage);
         break;
+    case RF_FX_MOVED:
+    case RF_FX_TWIN:
+        break;
+    case RF_FX_TWIN_FIRST:
+    case RF_FX_RAISE:
+        rf_sim_violation(sim, "node %u hears of itself what it did not say", node->index);
+        break;
     case RF_FX_REFUSED:
         rf_sim_violation(sim, "node %u is refused: %s", node->index, effect->text);
         break;
@@ -400,6 +407,7 @@ static void start_control(struct rf_sim *sim, struct rf_sim_node *node)
         .n_partitions = sim->gossip_only ? 0 : RF_SIM_PARTITIONS,
         .hint_interval_us = 2000000,
         .rng_seed = rf_rng_next(&sim->rng),
+        .process = node->id + node->generation,
         .cluster = node->cluster,
         .state = sim->state,
         .pool = sim->pool,

@@ -30,7 +30,7 @@ static struct rf_view *build_view(struct rf_sim *sim, const struct rf_control *c
     }
     uint64_t seed = rf_hash64(rf_slice(&cluster, sizeof(cluster)), 0);
     rf_assert(rf_ok(rf_ring_build(members, n, seed, &ring)));
-    rf_assert(rf_ok(rf_view_build(ring, &sim->table, 1, rf_registry_host(), &view)));
+    rf_assert(rf_ok(rf_view_build(ring, &sim->table, 1, rf_registry_host(), NULL, &view)));
     rf_ring_drop(ring);
     rf_mem_free(members);
     return view;

@@ -312,6 +312,21 @@ static struct rf_result note_doubt(struct rf_engine *engine)
     return rf_identity_write(engine->config.fs, engine->config.dir, &engine->identity);
 }
 
+/* The directory was put back from a backup: anything may be missing that was acknowledged since. Also
+ * what had been repaired before is in doubt again. */
+static struct rf_result quarantine_doubted(struct rf_engine *engine)
+{
+    if (!engine->identity.doubt) {
+        return rf_result(RF_OK);
+    }
+    for (uint32_t p = 0; p < engine->identity.n_partitions; p++) {
+        engine->partitions[p].quarantined = false;
+        RF_TRY(rf_partition_quarantine(engine, p));
+    }
+    engine->identity.doubt = false;
+    return rf_identity_write(engine->config.fs, engine->config.dir, &engine->identity);
+}
+
 static struct rf_result recover(struct rf_engine *engine, struct rf_engine_error *error)
 {
     struct replay *replay = RF_NEW(struct replay);
@@ -328,6 +343,9 @@ static struct rf_result recover(struct rf_engine *engine, struct rf_engine_error
     rf_mem_free(replay);
     if (rf_ok(result)) {
         result = note_doubt(engine);
+    }
+    if (rf_ok(result)) {
+        result = quarantine_doubted(engine);
     }
     atomic_store(&engine->old_gone, engine->n_old_segments == 0);
     if (engine->n_old_segments != 0 && atomic_load(&engine->old_pins) == 0) {
@@ -437,6 +455,15 @@ struct rf_result rf_engine_keep_cluster(struct rf_engine *engine, uint64_t clust
     engine->identity.cluster = cluster; /* the other members are read by other threads */
     engine->identity.unsure = false;
     return rf_result(RF_OK);
+}
+
+struct rf_result rf_engine_raise(struct rf_engine *engine, uint64_t generation)
+{
+    struct rf_identity identity = engine->identity;
+    rf_assert(generation >= identity.generation);
+    identity.generation = generation;
+    identity.doubt = true;
+    return rf_identity_write(engine->config.fs, engine->config.dir, &identity);
 }
 
 uint32_t rf_engine_n_partitions(const struct rf_engine *engine)

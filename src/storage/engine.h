@@ -57,6 +57,11 @@ bool rf_engine_cluster_unsure(const struct rf_engine *engine);
  * RF_OK, RF_CONFLICT (the directory belongs to another one), RF_IO_ERROR, RF_DISK_RESERVE. Thread:
  * one and the same. Blocks: yes, once in a directory's life. */
 RF_CHECKED struct rf_result rf_engine_keep_cluster(struct rf_engine *engine, uint64_t cluster);
+/* The cluster knows this node in a generation that is not below ours: the directory was put back from a
+ * backup, or was used elsewhere. The next start goes above it and quarantines every partition, since
+ * acknowledged writes may be missing (D10). Nothing may be kept of the cluster afterwards, the process
+ * begins anew. RF_OK, RF_IO_ERROR, RF_DISK_RESERVE. Thread: that of rf_engine_keep_cluster. Blocks: yes. */
+RF_CHECKED struct rf_result rf_engine_raise(struct rf_engine *engine, uint64_t generation);
 uint32_t                    rf_engine_n_partitions(const struct rf_engine *engine);
 /* The shard that owns a token's partition. Thread: any. */
 uint32_t rf_engine_shard_of(const struct rf_engine *engine, uint64_t token);

@@ -15,6 +15,7 @@
 #define IDENTITY_SIZE_1 32u
 #define IDENTITY_SIZE_MAX 256u /* of formats to come: told from damage by their checksum */
 #define FLAG_UNSURE 1u
+#define FLAG_DOUBT 2u
 #define PATH_SIZE 4096u
 
 static void make_path(char path[PATH_SIZE], const char *dir, const char *name)
@@ -46,6 +47,7 @@ static struct rf_result decode(struct rf_slice bytes, struct rf_identity *ret_id
     if (format != 1) {
         identity.cluster = rf_load_le(data + 32, 8);
         identity.unsure = (rf_load_le(data + 40, 4) & FLAG_UNSURE) != 0;
+        identity.doubt = (rf_load_le(data + 40, 4) & FLAG_DOUBT) != 0;
     }
     identity.log_secret = format < 3 ? 0 : rf_load_le(data + 48, 8);
     *ret_identity = identity;
@@ -94,7 +96,8 @@ struct rf_result rf_identity_write(struct rf_fs fs, const char *dir,
     rf_store_le(bytes + 16, identity->node, 8);
     rf_store_le(bytes + 24, identity->generation, 8);
     rf_store_le(bytes + 32, identity->cluster, 8);
-    rf_store_le(bytes + 40, identity->unsure ? FLAG_UNSURE : 0, 4);
+    rf_store_le(bytes + 40,
+                (identity->unsure ? FLAG_UNSURE : 0) | (identity->doubt ? FLAG_DOUBT : 0), 4);
     rf_store_le(bytes + 48, identity->log_secret, 8);
     rf_store_le(bytes + 4, rf_crc32c(0, rf_slice(bytes + 8, sizeof(bytes) - 8)), 4);
     struct rf_result gone = fs.ops->unlink(fs.context, path); /* left by a crash */

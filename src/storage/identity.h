@@ -11,6 +11,7 @@ struct rf_identity {
     uint64_t cluster;    /* that this directory belongs to; 0: none yet, or not known */
     uint64_t log_secret; /* seeds the checks of the write-ahead log; told to nobody; 0: none yet */
     uint32_t n_partitions;
+    bool     doubt;  /* what was acknowledged may be missing: the next start quarantines all */
     bool     unsure; /* cluster 0, but it may have belonged to one: it must not form another */
 };
 

@@ -53,6 +53,17 @@ def test_hello_must_match_the_certificate(shared, tmp_path):
     refused(shared, cert, hello("n2"), "it calls itself by another name than its certificate does")
 
 
+def node_id(shared, name):
+    return next(int(n["id"], 16) for n in shared.nodes[0].status()["nodes"] if n["name"] == name)
+
+
+def test_node_id_of_another(shared, tmp_path):
+    """A certificate for n9 does not speak with n2's id, and a link keeps the id that it began with."""
+    cert = make_cert(shared.dir, "ringfort://dev/node/n9", tmp_path / "leaf")
+    refused(shared, cert, hello("n9", node=node_id(shared, "n2")), "it speaks with the node id of another member")
+    refused(shared, cert, hello("n9") + hello("n9"), "it says hello twice")
+
+
 def test_expired_certificate(shared, tmp_path):
     cert = make_cert(shared.dir, "ringfort://dev/node/n9", tmp_path / "leaf", days=-1)
     refused(shared, cert, hello("n9"), "certificate has expired")

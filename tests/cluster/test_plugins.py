@@ -188,6 +188,38 @@ def test_out_of_tree_plugin(world):
     assert "skip: 7 and strict: true exclude each other" in text
 
 
+PLACEMENT = """#include <ringfort/plugin.h>
+static int32_t choose(const struct rf_host *host, const void *options, const struct rf_candidate *candidates,
+                      uint32_t candidate_size, uint32_t n_candidates, uint32_t n_total, uint32_t n, uint32_t *chosen)
+{
+    (void)host, (void)options, (void)candidates, (void)candidate_size, (void)n_candidates, (void)n_total;
+    for (uint32_t i = 0; i < n; i++) {
+        chosen[i] = %s;
+    }
+    return %s;
+}
+static const struct rf_placement_ops ops = {sizeof(ops), 0, 0, 0, choose};
+RF_PLUGIN(RF_KIND_PLACEMENT, "placement-liar", "1", ops);
+"""
+
+
+@pytest.mark.parametrize("index,code", [("99", "RF_PLUGIN_OK"), ("n_candidates", "RF_PLUGIN_OK"),
+                                        ("i", "RF_PLUGIN_ERROR")])
+def test_placement_answers_wrongly(world, index, code):
+    """A wrong choice disables the plugin for its table, which says so everywhere; the other works (C6)."""
+    source = world.cluster.dir / "liar.c"
+    source.write_text(PLACEMENT % (index, code))
+    subprocess.run(["gcc", "-shared", "-fPIC", f"-I{ROOT}/include", "-o", world.plugins / "placement-liar.so", source], check=True)
+    world.start("placement: {plugin: placement-liar}\n")
+    assert "placement plugin answered wrongly" in world.problem()
+    lines = [line for line in world.node.log().splitlines() if "event=plugin_disabled" in line]
+    assert len(lines) == 1 and "table=bad plugin=placement-liar" in lines[0]
+    for answer in (world.node.put("k", "v", table="bad"), world.node.get("k", table="bad")):
+        assert answer.status_code == 503 and "placement plugin" in answer.json()["detail"]
+    assert world.node.request("GET", "/health/cluster?for=write").status_code == 503
+    assert world.node.put("k", "v").status_code == 201 and world.node.value("k", consistency="strong") == b"v"
+
+
 def test_leveled_table_beside_a_size_tiered_one(world):
     """S58, S64, C3: a table chooses compaction-leveled with options of its own; flushes and merges keep everything."""
     world.start("compaction: {plugin: compaction-leveled, options: {fanout: 4, table_size: 8MiB, level0_files: 2}}\n")

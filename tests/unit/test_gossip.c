@@ -9,27 +9,32 @@
 #include "core/control_private.h"
 
 #define NODES 3u
+#define TWIN NODES /* a machine with the id of node 2, at an address of its own */
+#define MACHINES (NODES + 1)
 #define QUEUE_MAX 64u
 
 struct cluster {
-    struct rf_control *controls[NODES];
+    struct rf_control *controls[MACHINES]; /* NULL: does not run */
     struct rf_time     now;
     struct {
         uint32_t        to, from;
         struct rf_blob *frame;
     } queue[QUEUE_MAX];
     uint32_t         first, n;
-    uint32_t         published[NODES];
-    uint32_t         n_storage;        /* times that shards were told of a node's storage */
-    uint64_t         state_hlc[NODES]; /* version of the last state that was stored */
+    uint32_t         published[MACHINES];
+    bool             ended[MACHINES];     /* told to end: another is there */
+    bool             seen[MACHINES];      /* told of another one, which is to end */
+    uint64_t         raised[MACHINES];    /* generation that it must go above; 0: none */
+    uint32_t         n_storage;           /* times that shards were told of a node's storage */
+    uint64_t         state_hlc[MACHINES]; /* version of the last state that was stored */
     struct rf_effect list[RF_EFFECTS_MIN];
 };
 
-static const char *const addresses[NODES] = {"addr0", "addr1", "addr2"};
+static const char *const addresses[MACHINES] = {"addr0", "addr1", "addr2", "addr3"};
 
 static uint64_t node_id(uint32_t index)
 {
-    return (uint64_t)(index + 1) << 12;
+    return (uint64_t)((index == TWIN ? 2 : index) + 1) << 12;
 }
 
 static struct rf_control_config config_of(uint32_t index, uint64_t generation)
@@ -44,13 +49,24 @@ static struct rf_control_config config_of(uint32_t index, uint64_t generation)
         .gossip_interval_us = 1000000,
         .dead_after_us = 10000000,
         .rng_seed = index + 1,
+        .process = index + 1,
     };
-    snprintf(config.self.name, sizeof(config.self.name), "n%u", index);
+    snprintf(config.self.name, sizeof(config.self.name), "n%u", index == TWIN ? 2 : index);
     snprintf(config.self.peer_addr, sizeof(config.self.peer_addr), "%s", addresses[index]);
     for (uint32_t i = 0; i < NODES; i++) {
         config.seeds[i] = addresses[i];
     }
     return config;
+}
+
+/* The machine that the node dials: where it believes the member to be. */
+static uint32_t whereabouts(const struct rf_control *control, uint64_t node)
+{
+    uint32_t i = 0;
+    while (rf_control_member(control, i)->node != node) {
+        i++;
+    }
+    return (uint32_t)(rf_control_member(control, i)->peer_addr[4] - '0');
 }
 
 static void post(struct cluster *cluster, uint32_t from, uint32_t to,
@@ -70,7 +86,8 @@ static void carry_out(struct cluster *cluster, uint32_t node, struct rf_effect *
 {
     switch (effect->kind) {
     case RF_FX_SEND:
-        post(cluster, node, (uint32_t)(effect->node >> 12) - 1, &effect->as.message);
+        post(cluster, node, whereabouts(cluster->controls[node], effect->node),
+             &effect->as.message);
         break;
     case RF_FX_ANSWER:
         post(cluster, node, (uint32_t)effect->as.message.link, &effect->as.message);
@@ -90,6 +107,16 @@ static void carry_out(struct cluster *cluster, uint32_t node, struct rf_effect *
         break;
     case RF_FX_ALIVE:
     case RF_FX_REFUSED:
+    case RF_FX_MOVED:
+        break;
+    case RF_FX_TWIN:
+        cluster->seen[node] = true;
+        break;
+    case RF_FX_TWIN_FIRST:
+        cluster->ended[node] = true;
+        break;
+    case RF_FX_RAISE:
+        cluster->raised[node] = effect->as.generation;
         break;
     case RF_FX_REPLY:
     default:
@@ -119,7 +146,9 @@ static void deliver(struct cluster *cluster)
         assert_rc_ok(rf_message_decode(rf_slice(frame->data, frame->size), &event.as.message));
         event.as.message.from = node_id(cluster->queue[at].from);
         event.as.message.link = cluster->queue[at].from;
-        step(cluster, cluster->queue[at].to, &event);
+        if (cluster->controls[cluster->queue[at].to] != NULL) {
+            step(cluster, cluster->queue[at].to, &event);
+        }
         rf_blob_drop(frame);
     }
 }
@@ -129,10 +158,12 @@ static void rounds(struct cluster *cluster, uint32_t n)
     for (uint32_t r = 0; r < n; r++) {
         cluster->now.mono_us += 1000000;
         cluster->now.wall_ms += 1000;
-        for (uint32_t i = 0; i < NODES; i++) {
+        for (uint32_t i = 0; i < MACHINES; i++) {
             struct rf_event tick = {.kind = RF_EV_TICK};
-            step(cluster, i, &tick);
-            deliver(cluster);
+            if (cluster->controls[i] != NULL) {
+                step(cluster, i, &tick);
+                deliver(cluster);
+            }
         }
     }
 }
@@ -153,7 +184,7 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
     struct cluster *cluster = *state;
-    for (uint32_t i = 0; i < NODES; i++) {
+    for (uint32_t i = 0; i < MACHINES; i++) {
         rf_control_free(cluster->controls[i]);
     }
     return 0;
@@ -168,21 +199,37 @@ static void assert_converged(const struct cluster *cluster)
     }
 }
 
-/* A node begins anew with the members that it knew. */
-static void restart(struct cluster *cluster, uint32_t node, uint64_t generation)
+/* Makes machine `node` with the members that machine `from` knows: itself before, or, for a copied
+ * directory, the original. */
+static void start_from(struct cluster *cluster, uint32_t node, uint32_t from, uint64_t generation,
+                       uint64_t began_us)
 {
     struct rf_buf           buf = {0};
     struct rf_member        members[NODES];
-    struct rf_cluster_state known = {rf_control_cluster(cluster->controls[node]), NODES, members};
+    struct rf_cluster_state known = {rf_control_cluster(cluster->controls[from]), NODES, members};
     for (uint32_t i = 0; i < NODES; i++) {
-        members[i] = *rf_control_member(cluster->controls[node], i);
+        members[i] = *rf_control_member(cluster->controls[from], i);
     }
     rf_cluster_state_encode(&buf, &known);
     struct rf_control_config config = config_of(node, generation);
     config.state = rf_buf_slice(&buf);
-    rf_control_free(cluster->controls[node]);
+    config.began_us = began_us;
+    struct rf_control *before = cluster->controls[node];
     assert_rc_ok(rf_control_new(&config, &cluster->controls[node]));
+    rf_control_free(before);
     rf_buf_fini(&buf);
+}
+
+/* A node begins anew with the members that it knew. */
+static void restart(struct cluster *cluster, uint32_t node, uint64_t generation)
+{
+    start_from(cluster, node, node, generation, 0);
+}
+
+static void stop_machine(struct cluster *cluster, uint32_t node)
+{
+    rf_control_free(cluster->controls[node]);
+    cluster->controls[node] = NULL;
 }
 
 /* Goal: nodes converge and then nothing changes any more: no entry is bumped for ever.
@@ -525,27 +572,137 @@ static void damaged_hints_end_the_walk(void **state)
     rf_buf_fini(&row);
 }
 
-/* Goal: nobody else makes our generations: an entry of ours from the future changes nothing. */
+/* Node 2, as nodes 0 and 1 know it. */
+static void assert_known(const struct cluster *cluster, uint64_t generation, uint32_t at)
+{
+    for (uint32_t i = 0; i < 2; i++) {
+        const struct rf_member *member = rf_control_member(cluster->controls[i], 2);
+        assert_int_equal(generation, member->generation);
+        assert_string_equal(addresses[at], member->peer_addr);
+        assert_true(rf_control_alive(cluster->controls[i], 2));
+    }
+}
+
+/* Goal: a node whose directory was restored from a backup goes above the generation that the cluster
+ * knows, and is alive again (S24). Method: node 2 in generation 5, then again in generation 3; its
+ * host makes durable what it is told, and begins anew above it. */
+static void restored_node_comes_back(void **state)
+{
+    struct cluster *cluster = *state;
+    restart(cluster, 2, 5);
+    rounds(cluster, 10);
+    assert_known(cluster, 5, 2);
+    restart(cluster, 2, 3);
+    rounds(cluster, 10);
+    assert_int_equal(5, cluster->raised[2]);
+    assert_false(cluster->ended[2] || cluster->seen[2]);
+    restart(cluster, 2, cluster->raised[2] + 1);
+    rounds(cluster, 20);
+    assert_converged(cluster);
+    assert_known(cluster, 6, 2);
+}
+
+/* Goal: of a copied directory the second process ends before anybody hears of it. Method: a copy of node
+ * 2's state at another address, a generation further, while node 2 runs. */
+static void copy_ends_before_it_speaks(void **state)
+{
+    struct cluster *cluster = *state;
+    uint64_t        hash = rf_control_set_hash(cluster->controls[0]);
+    start_from(cluster, TWIN, 2, 2, 0);
+    rounds(cluster, 20);
+    assert_true(cluster->ended[TWIN]);
+    assert_int_equal(0, cluster->published[TWIN]);
+    assert_true(cluster->seen[2]); /* and the first one knows it, and goes on */
+    assert_false(cluster->ended[2]);
+    assert_int_equal(0, cluster->raised[2]);
+    assert_true(hash == rf_control_set_hash(cluster->controls[0]));
+    assert_converged(cluster);
+}
+
+/* Goal: a restart at another address is no twin. Method: node 2 stops, its directory starts at another
+ * address. */
+static void moved_node_is_taken(void **state)
+{
+    struct cluster *cluster = *state;
+    start_from(cluster, TWIN, 2, 2, 0);
+    stop_machine(cluster, 2);
+    rounds(cluster, 20);
+    assert_false(cluster->ended[TWIN]);
+    assert_int_equal(0, cluster->raised[TWIN]);
+    assert_known(cluster, 2, TWIN);
+}
+
+/* Goal: a copy that the cluster has taken for the node loses against the node that runs longer, which is
+ * alive again without anybody's help. Method: the copy's state names its own address, so that it does not
+ * ask before it speaks, as if the node had been out of its reach. */
+static void copy_that_spoke_ends(void **state)
+{
+    struct cluster *cluster = *state;
+    uint64_t        began_us = cluster->now.mono_us - 10000000;
+    start_from(cluster, TWIN, 2, 5, 0);
+    struct rf_control *old = cluster->controls[2];
+    cluster->controls[2] = NULL; /* out of reach */
+    rounds(cluster, 10);
+    assert_known(cluster, 5, TWIN);
+    cluster->controls[2] = old;
+    rounds(cluster, 10);
+    assert_true(cluster->seen[2]);
+    assert_false(cluster->ended[2]);
+    assert_int_equal(5, cluster->raised[2]);
+    start_from(cluster, 2, 2, 6, began_us); /* the same process */
+    rounds(cluster, 20);
+    assert_true(cluster->ended[TWIN]);
+    assert_false(cluster->ended[2]);
+    stop_machine(cluster, TWIN);
+    rounds(cluster, 20);
+    assert_known(cluster, 6, 2);
+    assert_converged(cluster);
+}
+
+/* Goal: two processes of one generation at two addresses do not both go on. Method: the copy runs first;
+ * the original starts as often as the copy did, so its entry has the version of the copy's. */
+static void equal_generations_are_told_apart(void **state)
+{
+    struct cluster    *cluster = *state;
+    struct rf_control *stopped = cluster->controls[2];
+    start_from(cluster, TWIN, 2, 2, 0);
+    cluster->controls[2] = NULL;
+    rounds(cluster, 20);
+    assert_known(cluster, 2, TWIN);
+    cluster->controls[2] = stopped;
+    restart(cluster, 2, 2);
+    rounds(cluster, 20);
+    assert_true(cluster->ended[2]);
+    assert_false(cluster->ended[TWIN]);
+    assert_known(cluster, 2, TWIN);
+}
+
+/* Goal: what others say in our name is not taken in, whatever it is. Method: a DELTA with our entry in
+ * higher generations: the host is told to go above a likely one, a mad one does nothing. */
 static void own_generation_is_ours(void **state)
 {
-    struct cluster  *cluster = *state;
-    struct rf_buf    body = {0};
-    struct rf_member lie = *rf_control_member(cluster->controls[0], 0);
-    uint64_t         hash = rf_control_set_hash(cluster->controls[0]);
-    lie.generation += 5;
-    rf_put_u64(&body, rf_control_cluster(cluster->controls[0]));
-    rf_put_varint(&body, 1);
-    rf_member_encode(&body, &lie);
-    rf_put_varint(&body, 0);
-    rf_put_varint(&body, 0);
-    struct rf_event event = {
-        .kind = RF_EV_MESSAGE,
-        .as.message = {.kind = RF_MSG_GOSSIP_DELTA, .body = rf_buf_slice(&body)}};
-    event.as.message.from = node_id(1);
-    step(cluster, 0, &event);
-    rf_buf_fini(&body);
-    assert_true(hash == rf_control_set_hash(cluster->controls[0]));
-    assert_int_equal(1, rf_control_member(cluster->controls[0], 0)->generation);
+    struct cluster *cluster = *state;
+    uint64_t        hash = rf_control_set_hash(cluster->controls[0]);
+    for (uint32_t i = 0; i < 2; i++) {
+        struct rf_buf    body = {0};
+        struct rf_member lie = *rf_control_member(cluster->controls[0], 0);
+        lie.generation += i == 0 ? UINT64_MAX / 2 : 5;
+        rf_put_u64(&body, rf_control_cluster(cluster->controls[0]));
+        rf_put_varint(&body, 1);
+        rf_member_encode(&body, &lie);
+        rf_put_varint(&body, 0);
+        rf_put_varint(&body, 0);
+        struct rf_event event = {
+            .kind = RF_EV_MESSAGE,
+            .as.message = {.kind = RF_MSG_GOSSIP_DELTA, .body = rf_buf_slice(&body)}};
+        event.as.message.from = node_id(1);
+        step(cluster, 0, &event);
+        deliver(cluster);
+        rf_buf_fini(&body);
+        assert_true(hash == rf_control_set_hash(cluster->controls[0]));
+        assert_int_equal(1, rf_control_member(cluster->controls[0], 0)->generation);
+        assert_int_equal(i == 0 ? 0 : 6, cluster->raised[0]);
+    }
 }
 
 /* Goal: cut and changed bodies are refused without harm. Method: every prefix of a real DELTA. */
@@ -596,6 +753,11 @@ int main(void)
         cmocka_unit_test_setup_teardown(probe_answers_have_a_generation, set_up, tear_down),
         cmocka_unit_test_setup_teardown(fullness_travels, set_up, tear_down),
         cmocka_unit_test_setup_teardown(damaged_hints_end_the_walk, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(restored_node_comes_back, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(copy_ends_before_it_speaks, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(moved_node_is_taken, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(copy_that_spoke_ends, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(equal_generations_are_told_apart, set_up, tear_down),
         cmocka_unit_test_setup_teardown(own_generation_is_ours, set_up, tear_down),
         cmocka_unit_test_setup_teardown(damaged_bodies_do_nothing, set_up, tear_down),
     };

@@ -175,7 +175,7 @@ static int set_up(void **state)
         snprintf(members[i].name, sizeof(members[i].name), "n%u", i + 1);
     }
     assert_rc_ok(rf_ring_build(members, NODES, 7, &ring));
-    assert_rc_ok(rf_view_build(ring, &table, 1, &host, &bench.view));
+    assert_rc_ok(rf_view_build(ring, &table, 1, &host, NULL, &bench.view));
     rf_ring_drop(ring);
     struct rf_shard_config config = {.node = SELF,
                                      .max_requests = 4,

@@ -1,4 +1,4 @@
-/* The ring: S19, S21, S25, S27. */
+/* The ring: S19, S21, S25, S27; wrong placement plugins: C6. */
 #include "test_util.h"
 
 #include <stdio.h>
@@ -6,7 +6,7 @@
 
 #include "base/mem.h"
 #include "base/rng.h"
-#include "ring/ring.h"
+#include "ring/view.h"
 
 static struct rf_ring *make_ring(uint32_t n, uint16_t vnodes)
 {
@@ -102,6 +102,76 @@ static void digest_follows_ownership(void **state)
     assert_rc(RF_LIMIT, rf_ring_build(&a, 0, 1, &rings[0]));
 }
 
+static bool lies;
+
+static void no_error(const struct rf_host *host, const char *text)
+{
+    (void)host;
+    (void)text;
+}
+
+static int32_t choose_next(const struct rf_host *host, const void *options,
+                           const struct rf_candidate *candidates, uint32_t candidate_size,
+                           uint32_t n_candidates, uint32_t n_total, uint32_t n,
+                           uint32_t *ret_chosen)
+{
+    (void)host, (void)options, (void)candidates, (void)candidate_size, (void)n_candidates;
+    (void)n_total;
+    for (uint32_t i = 0; i < n; i++) {
+        ret_chosen[i] = lies ? 0 : i;
+    }
+    return RF_PLUGIN_OK;
+}
+
+static struct rf_view *view_of(const struct rf_member *members, uint32_t n,
+                               const struct rf_table *table, const struct rf_view *before)
+{
+    static const struct rf_host host = {sizeof(host), RF_ABI_MAJOR, RF_ABI_MINOR, no_error};
+    struct rf_ring             *ring = NULL;
+    struct rf_view             *view = NULL;
+    assert_rc_ok(rf_ring_build(members, n, 42, &ring));
+    assert_rc_ok(rf_view_build(ring, table, 1, &host, before, &view));
+    rf_ring_drop(ring);
+    return view;
+}
+
+/* Goal: a table whose placement plugin begins to answer wrongly keeps the replicas agreed on last as long
+ * as no range changes; then it has none, and the plugin is not asked again. Method: a newcomer without
+ * tokens, whose name comes first, so that all places in the member list move; then it gets tokens. */
+static void wrong_placement_keeps_replicas(void **state)
+{
+    (void)state;
+    static const struct rf_placement_ops ops = {sizeof(ops), 0, 0, NULL, choose_next};
+    struct rf_table                      table = {.id = 99, .name = "t", .n = 2, .placement = &ops};
+    struct rf_member                     members[3] = {
+                            {.node = 0x100, .state = RF_MEMBER_NORMAL, .vnodes = 16, .name = "n1"},
+                            {.node = 0x200, .state = RF_MEMBER_NORMAL, .vnodes = 16, .name = "n2"},
+                            {.node = 0x300, .state = RF_MEMBER_JOINING, .vnodes = 16, .name = "a"},
+    };
+    lies = false;
+    struct rf_view *agreed = view_of(members, 2, &table, NULL);
+    assert_false(agreed->tables[0].misplaced);
+    lies = true;
+    struct rf_view *kept = view_of(members, 3, &table, agreed);
+    assert_true(kept->tables[0].misplaced);
+    for (uint64_t i = 0; i < 1000; i++) {
+        uint64_t        token = i << 54;
+        const uint16_t *was = rf_view_replicas(agreed, &agreed->tables[0], token);
+        const uint16_t *is = rf_view_replicas(kept, &kept->tables[0], token);
+        for (uint32_t r = 0; r < 2; r++) {
+            assert_true(agreed->ring->members[was[r]].node == kept->ring->members[is[r]].node);
+        }
+    }
+    members[2].state = RF_MEMBER_NORMAL;
+    lies = false;
+    table.misplaced = true; /* as the host remembers it */
+    struct rf_view *changed = view_of(members, 3, &table, kept);
+    assert_null(changed->tables[0].replicas);
+    rf_view_drop(agreed);
+    rf_view_drop(kept);
+    rf_view_drop(changed);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -109,6 +179,7 @@ int main(void)
         cmocka_unit_test(by_node_is_exact),
         cmocka_unit_test(walk_is_distinct),
         cmocka_unit_test(digest_follows_ownership),
+        cmocka_unit_test(wrong_placement_keeps_replicas),
     };
     return cmocka_run_group_tests_name("ring", tests, NULL, NULL);
 }

@@ -79,6 +79,10 @@ static void take_effect(struct bench *bench, const struct rf_effect *effect)
     case RF_FX_ALIVE:
     case RF_FX_STORAGE:
     case RF_FX_REFUSED:
+    case RF_FX_MOVED:
+    case RF_FX_TWIN:
+    case RF_FX_TWIN_FIRST:
+    case RF_FX_RAISE:
     default:
         fail_msg("an effect that a coordinator never has: %d", (int)effect->kind);
     }
@@ -145,7 +149,7 @@ static int set_up(void **state)
         snprintf(members[i].name, sizeof(members[i].name), "n%u", i + 1);
     }
     assert_rc_ok(rf_ring_build(members, 3, 7, &ring));
-    assert_rc_ok(rf_view_build(ring, &table, 1, &host, &bench.view));
+    assert_rc_ok(rf_view_build(ring, &table, 1, &host, NULL, &bench.view));
     rf_ring_drop(ring);
     struct rf_shard_config config = {.node = SELF,
                                      .max_requests = MAX_REQUESTS,

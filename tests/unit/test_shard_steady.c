@@ -146,6 +146,10 @@ static void carry_out(struct bench *bench, uint32_t node, const struct rf_effect
     case RF_FX_ALIVE:
     case RF_FX_STORAGE:
     case RF_FX_REFUSED:
+    case RF_FX_MOVED:
+    case RF_FX_TWIN:
+    case RF_FX_TWIN_FIRST:
+    case RF_FX_RAISE:
     default:
         fail_msg("an effect that a shard never has: %d", (int)effect->kind);
     }
@@ -225,7 +229,7 @@ static int set_up(void **state)
         members[i].name[0] = (char)('a' + i);
     }
     assert_rc_ok(rf_ring_build(members, N, 7, &ring));
-    assert_rc_ok(rf_view_build(ring, tables, 2, &host, &bench.view));
+    assert_rc_ok(rf_view_build(ring, tables, 2, &host, NULL, &bench.view));
     rf_ring_drop(ring);
     for (uint32_t i = 0; i < N; i++) {
         struct rf_shard_config config = {.node = node_id(i),

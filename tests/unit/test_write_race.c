@@ -178,7 +178,7 @@ static int set_up_table(void **state, bool confirm)
         snprintf(members[i].name, sizeof(members[i].name), "n%u", i + 1);
     }
     assert_rc_ok(rf_ring_build(members, NODES, 7, &ring));
-    assert_rc_ok(rf_view_build(ring, &table, 1, &host, &bench.view));
+    assert_rc_ok(rf_view_build(ring, &table, 1, &host, NULL, &bench.view));
     rf_ring_drop(ring);
     for (uint32_t i = 0; i < NODES; i++) {
         struct rf_shard_config config = {.node = node_id(i),
