@@ -11,7 +11,9 @@ node_url() { echo "https://127.0.0.1:$((port + 2 * ($1 - 1)))"; }
 end() { RINGFORT_DEV_DIR=$dir ringfort dev down >/dev/null 2>&1 || true; }
 trap end EXIT
 
-step() { printf '\n\033[1m%s\033[0m\n' "$*"; }
+bold='' plain=''
+if [ -t 1 ]; then bold=$'\033[1m' plain=$'\033[0m'; fi
+step() { printf '\n%s%s%s\n' "$bold" "$*" "$plain"; }
 show() { printf '  $ %s\n' "$*"; }
 expect() { # WHAT WANTED GOT
     [ "$2" = "$3" ] || { printf 'the demo failed: %s: wanted "%s", got "%s"\n' "$1" "$2" "$3" >&2; exit 1; }

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/assert.h"
 #include "base/mem.h"
 #include "cli/cli.h"
 #include "config/node_config.h"
@@ -183,13 +184,17 @@ int rf_cmd_config_explain(struct rf_cli *cli)
 {
     const char *key = cli->words[0];
     const char *names[256];
+    char        sections[128][64]; /* "limits" of "limits.max_value" */
     uint32_t    n = 0;
     bool        known = false;
-    for (uint32_t i = 0; i < rf_n_node_settings + rf_n_table_settings && n < 256; i++) {
+    rf_assert(rf_n_node_settings + rf_n_table_settings <= 128);
+    for (uint32_t i = 0; i < rf_n_node_settings + rf_n_table_settings; i++) {
         const struct rf_setting *row = i < rf_n_node_settings
                                            ? &rf_node_settings[i]
                                            : &rf_table_settings[i - rf_n_node_settings];
+        snprintf(sections[i], sizeof(sections[i]), "%.*s", (int)strcspn(row->path, "."), row->path);
         names[n++] = row->path;
+        names[n++] = sections[i];
         known = known || matches(row, key);
     }
     if (known) {

@@ -71,16 +71,48 @@ static bool is_ready(const struct rf_devcluster *dev, uint32_t node)
     return ready;
 }
 
-static bool wait_ready(const struct rf_devcluster *dev, uint32_t node)
+/* The reason stands in the last line of its log. */
+static void print_last_line(const struct rf_devcluster *dev, uint32_t node)
+{
+    char  path[600];
+    char  line[1024] = "";
+    char  last[1024] = "it has no log";
+    FILE *file = NULL;
+    snprintf(path, sizeof(path), "%s/n%u/log", dev->dir, node + 1);
+    file = fopen(path, "re");
+    while (file != NULL && fgets(line, sizeof(line), file) != NULL) {
+        memcpy(last, line, sizeof(last));
+    }
+    if (file != NULL) {
+        fclose(file);
+    }
+    last[strcspn(last, "\n")] = 0;
+    fprintf(stderr, "  %s\n", last);
+}
+
+/* Waits for `n` nodes at once: what keeps one from being ready may be the end of another. */
+static bool wait_ready(const struct rf_devcluster *dev, uint32_t first, uint32_t n)
 {
     uint64_t until_us = rf_clock_now().mono_us + READY_WITHIN_US;
-    while (!is_ready(dev, node)) {
-        if (rf_dev_pid(dev, node) == 0 || rf_clock_now().mono_us > until_us) {
-            fprintf(stderr, "ringfort: node n%u did not get ready; see %s/n%u/log\n", node + 1,
-                    dev->dir, node + 1);
-            return false;
+    uint32_t ready = 0; /* so many of them, from the first on */
+    while (ready < n) {
+        for (uint32_t i = first; i < first + n; i++) {
+            if (rf_dev_pid(dev, i) == 0) {
+                fprintf(stderr, "ringfort: node n%u ended:\n", i + 1);
+                print_last_line(dev, i);
+                return false;
+            }
         }
-        nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+        if (is_ready(dev, first + ready)) {
+            ready++;
+        } else if (rf_clock_now().mono_us > until_us) {
+            fprintf(stderr, "ringfort: node n%u is not ready after %u s:\n", first + ready + 1,
+                    READY_WITHIN_US / 1000000u);
+            print_last_line(dev, first + ready);
+            return false;
+        } else {
+            nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+        }
     }
     return true;
 }
@@ -98,6 +130,13 @@ static void print_env(const struct rf_devcluster *dev)
     printf("export RINGFORT_URL=https://127.0.0.1:%u\nexport RINGFORT_CA=%s/ca.crt\n"
            "export RINGFORT_TOKEN=%s\nexport RINGFORT_DEV_DIR=%s\n",
            dev->base_port, dev->dir, token, dev->dir);
+}
+
+static void print_urls(const struct rf_devcluster *dev)
+{
+    for (uint32_t i = 0; i < dev->n_nodes; i++) {
+        fprintf(stderr, "  n%-3u https://127.0.0.1:%u\n", i + 1, dev->base_port + 2 * i);
+    }
 }
 
 /* ---- Commands ----------------------------------------------------------------------------- */
@@ -119,24 +158,25 @@ static int bring_up(struct rf_cli *cli, struct rf_devcluster *dev)
                 dev->dir);
         return RF_EXIT_FAILED;
     }
+    bool             ours = access(dev->dir, F_OK) != 0;
     struct rf_result made = rf_dev_create(dev, why);
     for (uint32_t i = 0; rf_ok(made) && i < dev->n_nodes; i++) {
         made = rf_dev_start(dev, i, why);
     }
     if (!rf_ok(made)) {
         fprintf(stderr, "ringfort: %s\n", why);
-        stop_all(dev);
-        return RF_EXIT_FAILED;
     }
-    for (uint32_t i = 0; i < dev->n_nodes; i++) {
-        if (!wait_ready(dev, i)) {
-            stop_all(dev);
-            return RF_EXIT_FAILED;
+    if (!rf_ok(made) || !wait_ready(dev, 0, dev->n_nodes)) {
+        stop_all(dev);
+        if (ours && !cli->keep) { /* nothing is left in the way of the next try */
+            rf_dev_remove(dev);
         }
+        return RF_EXIT_FAILED;
     }
     fprintf(stderr, "%u node%s ready after %llu ms\n", dev->n_nodes,
             dev->n_nodes == 1 ? " is" : "s are",
             (unsigned long long)((rf_clock_now().mono_us - start_us) / 1000));
+    print_urls(dev);
     print_env(dev);
     return RF_EXIT_OK;
 }
@@ -227,7 +267,7 @@ int rf_cmd_dev_start(struct rf_cli *cli)
         fprintf(stderr, "ringfort: %s\n", why);
         return RF_EXIT_FAILED;
     }
-    return wait_ready(&dev, (uint32_t)node) ? RF_EXIT_OK : RF_EXIT_FAILED;
+    return wait_ready(&dev, (uint32_t)node, 1) ? RF_EXIT_OK : RF_EXIT_FAILED;
 }
 
 int rf_cmd_dev_env(struct rf_cli *cli)

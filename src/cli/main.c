@@ -6,16 +6,98 @@
 #include "cli/cli.h"
 #include "config/tree.h"
 
+static const char dev_options[] =
+    "  --nodes N            dev: number of nodes, default 3\n"
+    "  --threads N          dev: request threads of each node, default one per core\n"
+    "  --dir DIR            dev: directory, default $RINGFORT_DEV_DIR or /tmp/ringfort-dev\n"
+    "  --port PORT          dev: first port, default 7443\n"
+    "  --keep               dev: keep the directory at the end\n";
+
+/* Is it that word, or does it begin with it? NULL: every command. */
+static bool is_of_group(const struct rf_command *command, const char *group)
+{
+    size_t n = group == NULL ? 0 : strlen(group);
+    return n == 0 || (strncmp(command->name, group, n) == 0 &&
+                      (command->name[n] == 0 || command->name[n] == ' '));
+}
+
+/* Returns how many there are. */
+static int print_commands(FILE *to, const char *group)
+{
+    int n = 0;
+    for (int i = 0; i < rf_n_commands; i++) {
+        char line[64];
+        if (is_of_group(&rf_commands[i], group)) {
+            snprintf(line, sizeof(line), "%s %s", rf_commands[i].name, rf_commands[i].words);
+            fprintf(to, "  %-24s %s\n", line, rf_commands[i].help);
+            n++;
+        }
+    }
+    return n;
+}
+
+static int count_commands(const char *group)
+{
+    int n = 0;
+    for (int i = 0; i < rf_n_commands; i++) {
+        n += is_of_group(&rf_commands[i], group);
+    }
+    return n;
+}
+
+/* Help for one command, or for a word that several begin with. */
+static void print_command_help(const char *group)
+{
+    const struct rf_command *command = NULL;
+    for (int i = 0; i < rf_n_commands && command == NULL; i++) {
+        command = is_of_group(&rf_commands[i], group) ? &rf_commands[i] : NULL;
+    }
+    if (count_commands(group) == 1) {
+        printf("usage: ringfort %s %s\n  %s\n\nOptions: ringfort --help\n", command->name,
+               command->words, command->help);
+        return;
+    }
+    printf("usage: ringfort %s COMMAND [WORDS] [OPTIONS]\n\ncommands:\n", group);
+    print_commands(stdout, group);
+    if (strcmp(group, "dev") == 0) {
+        printf("\noptions:\n%s", dev_options);
+    }
+    puts("\nMore options: ringfort --help");
+}
+
+/* The words are no command, or more words than it takes: says what is near, and what there is. */
+static int unknown_command(char **words, int n_words)
+{
+    char        text[128];
+    const char *names[64];
+    uint32_t    n = 0;
+    bool        group = count_commands(words[0]) > 1;
+    snprintf(text, sizeof(text), "%.60s%s%.60s", words[0], n_words > 1 && group ? " " : "",
+             n_words > 1 && group ? words[1] : "");
+    for (int i = 0; i < rf_n_commands && n < 64; i++) {
+        if (!group || is_of_group(&rf_commands[i], words[0])) {
+            names[n++] = rf_commands[i].name;
+        }
+    }
+    const char *meant = rf_did_you_mean(text, names, n);
+    fprintf(stderr, "ringfort: unknown command '%s'%s%s%s", text,
+            meant == NULL ? "" : "; did you mean '", meant == NULL ? "" : meant,
+            meant == NULL ? "" : "'?");
+    if (group) {
+        fputs("; there are:\n", stderr);
+        print_commands(stderr, words[0]);
+    } else {
+        fputs("; see ringfort --help\n", stderr);
+    }
+    return RF_EXIT_USAGE;
+}
+
 static void print_help(FILE *to)
 {
     fputs("ringfort " RF_VERSION ": the command-line client of Ringfort\n\n"
           "usage: ringfort COMMAND [WORDS] [OPTIONS]\n\ncommands:\n",
           to);
-    for (int i = 0; i < rf_n_commands; i++) {
-        char line[64];
-        snprintf(line, sizeof(line), "%s %s", rf_commands[i].name, rf_commands[i].words);
-        fprintf(to, "  %-24s %s\n", line, rf_commands[i].help);
-    }
+    print_commands(to, NULL);
     fputs("\noptions:\n"
           "  --url URL            server, default $RINGFORT_URL or https://127.0.0.1:7443\n"
           "  --ca FILE            CA certificate, default $RINGFORT_CA\n"
@@ -24,13 +106,10 @@ static void print_help(FILE *to)
           "  --strong             read with a quorum\n"
           "  --raw                get: the bytes exactly, without a newline at the end\n"
           "  --ttl SECONDS        time to live of what is put\n"
-          "  -o json              print the server's JSON answer\n"
-          "  --nodes N            dev: number of nodes, default 3\n"
-          "  --threads N          dev: request threads of each node, default one per core\n"
-          "  --dir DIR            dev: directory, default $RINGFORT_DEV_DIR or /tmp/ringfort-dev\n"
-          "  --port PORT          dev: first port, default 7443\n"
-          "  --keep               dev: keep the directory at the end\n"
-          "\nenvironment:\n"
+          "  -o json              print the server's JSON answer\n",
+          to);
+    fputs(dev_options, to);
+    fputs("\nenvironment:\n"
           "  RINGFORT_URL, RINGFORT_CA, RINGFORT_TOKEN, RINGFORT_DEV_DIR stand for --url, --ca,\n"
           "  --token and --dir; eval \"$(ringfort dev env)\" sets them for a development cluster\n"
           "\nexit codes: 0 done, 1 failed, 2 not found or configuration not valid,\n"
@@ -176,6 +255,31 @@ static const struct rf_command *command_with_own_options(int argc, char **argv)
     return NULL;
 }
 
+static int run_command(struct rf_cli *cli)
+{
+    char                   **words = cli->words;
+    int                      n_words = cli->n_words;
+    const struct rf_command *command = find_command(cli);
+    bool                     group = count_commands(words[0]) > 1;
+    if (cli->help && (command != NULL || group)) {
+        print_command_help(command != NULL ? command->name : words[0]);
+        return RF_EXIT_OK;
+    }
+    if (command == NULL || (group && command->max == 0 && cli->n_words > 0)) {
+        return unknown_command(words, n_words);
+    }
+    if (command->min == RF_OWN_OPTIONS) { /* after options that stand anywhere */
+        cli->words--;
+        cli->n_words++;
+        return command->run(cli);
+    }
+    if (cli->n_words < command->min || cli->n_words > command->max) {
+        fprintf(stderr, "usage: ringfort %s %s\n", command->name, command->words);
+        return RF_EXIT_USAGE;
+    }
+    return command->run(cli);
+}
+
 int main(int argc, char **argv)
 {
     struct rf_cli cli = {
@@ -213,24 +317,5 @@ int main(int argc, char **argv)
         print_help(cli.help ? stdout : stderr);
         return cli.help ? RF_EXIT_OK : RF_EXIT_USAGE;
     }
-    const struct rf_command *command = find_command(&cli);
-    if (command == NULL) {
-        fprintf(stderr, "ringfort: unknown command '%s'; see ringfort --help\n", cli.words[0]);
-        return RF_EXIT_USAGE;
-    }
-    if (cli.help) {
-        printf("usage: ringfort %s %s\n  %s\n\nOptions: ringfort --help\n", command->name,
-               command->words, command->help);
-        return RF_EXIT_OK;
-    }
-    if (command->min == RF_OWN_OPTIONS) { /* after options that stand anywhere */
-        cli.words--;
-        cli.n_words++;
-        return command->run(&cli);
-    }
-    if (cli.n_words < command->min || cli.n_words > command->max) {
-        fprintf(stderr, "usage: ringfort %s %s\n", command->name, command->words);
-        return RF_EXIT_USAGE;
-    }
-    return command->run(&cli);
+    return run_command(&cli);
 }

@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "cli/cli.h"
+#include "http/response.h"
 
 #define TIMEOUT_MS 10000u
 
@@ -19,6 +20,13 @@ int rf_cli_request(struct rf_cli *cli, const char *method, const char *target, s
     }
     if (!rf_ok(made)) {
         fprintf(stderr, "ringfort: %s\n", why);
+        if (cli->json) { /* a program that reads the answer finds one */
+            struct rf_buf text = {0};
+            rf_json_string(&text, rf_slice_str(why));
+            printf("{\"title\":\"No answer\",\"detail\":%.*s}\n", (int)text.size,
+                   (const char *)text.data);
+            rf_buf_fini(&text);
+        }
         return made.rc == RF_IO_ERROR ? RF_EXIT_UNAVAILABLE : RF_EXIT_USAGE;
     }
     return RF_EXIT_OK;

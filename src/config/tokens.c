@@ -16,6 +16,7 @@ struct token_config {
 };
 
 struct file_config {
+    int64_t               version;
     const struct rf_tree *tokens;
 };
 
@@ -23,7 +24,10 @@ struct file_config {
 
 /* path, type, offset, min, max, default, choices, live, doc */
 static const struct rf_setting file_settings[] = {
-    {"tokens", RF_SET_SUBTREE, 0, 0, 0, NULL, NULL, true, "a list of {id, sha256, role}"},
+    {"version", RF_SET_VERSION, (uint32_t)offsetof(struct file_config, version), 1, 1, "1", NULL,
+     true, "format of this file: 1"},
+    {"tokens", RF_SET_SUBTREE, (uint32_t)offsetof(struct file_config, tokens), 0, 0, NULL, NULL,
+     true, "a list of {id, sha256, role}"},
 };
 static const struct rf_setting token_settings[] = {
     {"id", RF_SET_TEXT, AT(id), 1, 63, NULL, NULL, true, "names the token in the log"},
@@ -118,7 +122,9 @@ struct rf_result rf_tokens_load(const char *path, struct rf_tokens *ret_tokens,
     struct file_config file = {0};
     uint32_t           before = problems->count;
     (void)rf_tree_load(path, &document, problems).rc;
-    (void)rf_schema_apply(file_settings, 1, &document, &document.root, &file, problems).rc;
+    (void)rf_schema_apply(file_settings, sizeof(file_settings) / sizeof(file_settings[0]),
+                          &document, &document.root, &file, problems)
+        .rc;
     if (file.tokens != NULL && file.tokens->kind != RF_TREE_LIST) {
         rf_problem_at(problems, &document, file.tokens->line, file.tokens->column,
                       "tokens: expected a list of {id, sha256, role}");

@@ -482,8 +482,10 @@ static const struct admin_route admin_routes[] = {
 static void audit(const struct rf_exchange *exchange)
 {
     struct rf_slice path = exchange->request->path;
+    char            id[40];
+    rf_exchange_id(exchange, id);
     if (exchange->method != RF_HTTP_GET && exchange->method != RF_HTTP_HEAD) {
-        rf_log(RF_LOG_INFO, "admin_call", "request=%s principal=\"%s\" path=\"%.*s\"", exchange->id,
+        rf_log(RF_LOG_INFO, "admin_call", "request=%s principal=\"%s\" path=\"%.*s\"", id,
                exchange->principal, (int)(path.size < 200 ? path.size : 200),
                (const char *)path.data);
     }

@@ -19,7 +19,7 @@ struct rf_exchange {
     enum rf_http_method           method;
     bool                          keep_alive;
     bool                          done;
-    char                          id[40]; /* request id: run, thread, number */
+    uint64_t                      number; /* of the thread's requests: for rf_exchange_id */
     bool          may_write;              /* an item's POST, PUT or DELETE: errors say that nothing
                                                 was written */
     const char   *principal;              /* token id, after rf_exchange_authorize */
@@ -45,6 +45,9 @@ void rf_exchange_answer(struct rf_exchange *exchange, uint16_t status, const cha
  * `extra`, a write is said not to be applied. */
 void rf_exchange_problem(struct rf_exchange *exchange, enum rf_rc rc, const char *detail,
                          const char *extra);
+/* The request id, for answers and log lines: the run of the server, thread, number. Made only when it is
+ * wanted: most requests never are asked for it. */
+void rf_exchange_id(const struct rf_exchange *exchange, char ret_id[40]);
 /* 404, with the known path that may be meant. */
 void rf_exchange_no_route(struct rf_exchange *exchange, const char *const *paths, uint32_t n);
 /* Checks the credential; answers 401 and returns false when it does not do. */

@@ -99,6 +99,13 @@ void rf_exchange_answer(struct rf_exchange *exchange, uint16_t status, const cha
     }
 }
 
+void rf_exchange_id(const struct rf_exchange *exchange, char ret_id[40])
+{
+    const struct rf_thread *thread = &exchange->worker->base;
+    snprintf(ret_id, 40, "%016llx-%02x-%llx", (unsigned long long)thread->server->run,
+             thread->number, (unsigned long long)exchange->number);
+}
+
 void rf_exchange_problem(struct rf_exchange *exchange, enum rf_rc rc, const char *detail,
                          const char *extra)
 {
@@ -107,6 +114,8 @@ void rf_exchange_problem(struct rf_exchange *exchange, enum rf_rc rc, const char
                             : rf_rc_http(rc) == 503 || rf_rc_http(rc) == 429 ? "Retry-After: 1\r\n"
                                                                              : NULL;
     char          allow[96];
+    char          id[40];
+    rf_exchange_id(exchange, id);
     if (rc == RF_METHOD_NOT_ALLOWED && detail != NULL) {
         snprintf(allow, sizeof(allow), "Allow: %s\r\n", detail);
         headers = allow;
@@ -116,9 +125,9 @@ void rf_exchange_problem(struct rf_exchange *exchange, enum rf_rc rc, const char
         extra = ",\"write_outcome\":\"not_applied\"";
     }
     rf_log(rf_rc_http(rc) == 500 ? RF_LOG_ERROR : RF_LOG_DEBUG, "request_failed",
-           "request=%s status=%u code=%s text=\"%s\"", exchange->id, rf_rc_http(rc), rf_rc_code(rc),
+           "request=%s status=%u code=%s text=\"%s\"", id, rf_rc_http(rc), rf_rc_code(rc),
            detail != NULL ? detail : rf_rc_text(rc));
-    rf_problem_json(&body, rc, detail, exchange->id, extra);
+    rf_problem_json(&body, rc, detail, id, extra);
     rf_exchange_answer(exchange, rf_rc_http(rc), "application/problem+json", rf_buf_slice(&body),
                        headers);
     rf_buf_fini(&body);
@@ -204,9 +213,7 @@ static struct rf_exchange *new_exchange(struct rf_http_conn *http)
     exchange->magic = RF_EXCHANGE_MAGIC;
     exchange->worker = worker;
     exchange->conn = http;
-    snprintf(exchange->id, sizeof(exchange->id), "%016llx-%02x-%llx",
-             (unsigned long long)worker->base.server->run, worker->base.number,
-             (unsigned long long)++worker->request_number);
+    exchange->number = ++worker->request_number;
     if (http->last == NULL) {
         http->first = exchange;
     } else {

@@ -2,10 +2,11 @@
 import json
 import pathlib
 import re
+import socket
 import subprocess
 
 import pytest
-from conftest import BIN
+from conftest import BIN, free_ports
 from edge import make_cert, one_node
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -52,6 +53,26 @@ def test_usage_errors(run):
         assert done.returncode == 64 and done.stderr, words
 
 
+def test_unknown_commands_are_told(run):
+    """Which word is wrong, what is near, and what there is."""
+    done = run("dev", "dwon")
+    assert "unknown command 'dev dwon'; did you mean 'dev down'?" in done.stderr and "dev start NODE" in done.stderr
+    assert "unknown command 'config'" in run("config").stderr and "config explain KEY" in run("config").stderr
+    assert "unknown command 'statsu'; did you mean 'status'?" in run("statsu").stderr
+    assert all(run(*words).returncode == 64 for words in (("dev", "dwon"), ("config",), ("statsu",)))
+
+
+def test_help_of_a_group(run):
+    for words in (("dev", "--help"), ("help", "dev")):
+        done = run(*words)
+        assert done.returncode == 0
+        for said in ("dev up", "dev down", "dev kill NODE", "dev cert KIND NAME", "--nodes N", "--port PORT", "--keep"):
+            assert said in done.stdout, said
+        assert "ring locate" not in done.stdout
+    assert "config check FILE" in run("config", "--help").stdout
+    assert run("dev", "kill", "--help").stdout.startswith("usage: ringfort dev kill NODE")
+
+
 def test_items(run):
     assert run("put", "k", "v", "--ttl", "3600").returncode == 0
     told = json.loads(run("get", "k", "--strong", "-o", "json").stdout)
@@ -71,6 +92,8 @@ def test_items(run):
 
 def test_unreachable_and_unauthorized(run):
     assert run("status", RINGFORT_URL="https://127.0.0.1:1").returncode == 69
+    told = run("status", "-o", "json", RINGFORT_URL="https://127.0.0.1:1")
+    assert told.returncode == 69 and json.loads(told.stdout)["detail"] in told.stderr
     done = run("status", RINGFORT_TOKEN="rft_wrong")
     assert done.returncode == 1 and "RF-UNAUTHENTICATED" in done.stderr
     assert run("status", RINGFORT_URL="http://127.0.0.1:1").returncode == 64
@@ -98,6 +121,7 @@ def test_config_explain_and_defaults(run):
     assert "placement.plugin (table file)" in run("config", "explain", "placement").stdout
     wrong = run("config", "explain", "limits.max_valu")
     assert wrong.returncode == 2 and "did you mean 'limits.max_value'?" in wrong.stderr
+    assert "did you mean 'limits'?" in run("config", "explain", "limts").stderr
     rows = json.loads(run("config", "defaults", "-o", "json").stdout)
     text = run("config", "defaults").stdout
     assert len(rows) > 50 and all(row["key"] in text and row["doc"] in text for row in rows)
@@ -148,6 +172,33 @@ def test_dev_conveniences(run, lonely):
     assert run("dev", "kill", "n7").returncode == 2
     assert run("dev", "start", "n1").returncode == 1
     assert run("dev", "env", RINGFORT_DEV_DIR="/nonexistent").returncode == 2
+
+
+def dev_up(folder, *more):
+    return subprocess.run([BIN / "ringfort", "dev", "up", "--dir", str(folder), *more], text=True, capture_output=True, timeout=120)
+
+
+def test_dev_up_with_a_taken_port(tmp_path):
+    """The node whose port is taken is the one that is named, with the reason; nothing is left behind."""
+    port, folder = free_ports(6), tmp_path / "dev"
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", port + 2))
+        taken.listen()
+        failed = dev_up(folder, "--port", str(port))
+    assert failed.returncode == 1 and "node n2 ended:" in failed.stderr and "Address already in use" in failed.stderr
+    assert not folder.exists()
+    try:
+        done = dev_up(folder, "--port", str(port))
+        assert done.returncode == 0, done.stderr
+        for i in range(3):
+            assert f"n{i + 1}   https://127.0.0.1:{port + 2 * i}\n" in done.stderr
+        assert done.stdout.count("\n") == 4, "standard output is for eval"
+    finally:
+        subprocess.run([BIN / "ringfort", "dev", "down", "--dir", str(folder)], capture_output=True, timeout=120)
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    (kept / "file").write_text("mine")
+    assert dev_up(kept, "--port", str(port)).returncode == 1 and (kept / "file").read_text() == "mine"
 
 
 def test_wrong_options_are_named(shared):

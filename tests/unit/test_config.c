@@ -319,10 +319,11 @@ static void tokens(void **state)
 {
     (void)state;
     static struct rf_tokens list;
-    assert_int_equal(RF_OK, load_tokens("tokens:\n  - {id: a, role: admin, sha256: " HASH "}\n"
-                                        "  - {id: b, role: admin, sha256: " HASH
-                                        ", expires: 2001-01-01T00:00:00Z}\n",
-                                        &list));
+    assert_int_equal(RF_OK,
+                     load_tokens("version: 1\ntokens:\n  - {id: a, role: admin, sha256: " HASH "}\n"
+                                 "  - {id: b, role: admin, sha256: " HASH
+                                 ", expires: 2001-01-01T00:00:00Z}\n",
+                                 &list));
     assert_int_equal(2, list.n);
     assert_string_equal("a", list.list[0].id);
     assert_int_equal(0x01, list.list[0].sha256[0]);
@@ -349,6 +350,8 @@ static void tokens(void **state)
     assert_problem(":7:13: error: duplicate key 'id'");
     assert_problem(":7:5: error: the key 'sha256' is missing");
     assert_int_equal(10, problems.count);
+    assert_int_equal(RF_CONFIG_INVALID, load_tokens("version: 2\ntokens: []\n", &list));
+    assert_problem(":1:10: error: version: 2 is above the allowed 1");
     assert_int_equal(RF_CONFIG_INVALID, load_tokens("{}\n", &list));
     assert_problem(":1:1: error: the key 'tokens' is missing");
     assert_int_equal(RF_CONFIG_INVALID, load_tokens("tokens: {id: a}\n", &list));
