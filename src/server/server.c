@@ -189,6 +189,7 @@ int rf_server_run(const char *config_path)
     }
     server->config_path = config_path;
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a file at the largest size is a failed write, not the end */
     raise_descriptor_limit();
     rf_clock_set_offset(server->config.clock.test_offset_ms);
     rf_log_setup((enum rf_log_level)server->config.log.level, server->config.node.name);
