@@ -356,6 +356,10 @@ static void take_leaf(struct checker *checker, const struct rf_setting *row,
     if (!rf_ok(rf_setting_parse(row, entry->text, checker->base_dir, checker->target, why))) {
         rf_problem_at(checker->problems, checker->document, entry->line, entry->column, "%s: %s",
                       row->path, why);
+    } else if (row->effect == RF_EFFECT_NOT_YET &&
+               !(row->type == RF_SET_BOOL && strcmp(entry->text, "false") == 0)) {
+        rf_warning_at(checker->problems, checker->document, entry->key_line, entry->key_column,
+                      "%s has no effect yet", row->path);
     }
 }
 
@@ -395,6 +399,21 @@ static void check_map(struct checker *checker, const struct rf_tree *root)
     }
 }
 
+/* Told where its section begins, or at the beginning of the file. */
+static void missing_key(const struct checker *checker, const struct rf_setting *row)
+{
+    char                  section[64];
+    const struct rf_tree *place = NULL;
+    size_t                n = strcspn(row->path, ".");
+    if (row->path[n] == '.') {
+        snprintf(section, sizeof(section), "%.*s", (int)n, row->path);
+        place = rf_tree_get(&checker->document->root, section);
+    }
+    rf_problem_at(checker->problems, checker->document, place == NULL ? 1 : place->key_line,
+                  place == NULL ? 1 : place->key_column, "the key '%s' is missing (%s)", row->path,
+                  row->doc);
+}
+
 static void fill_defaults(struct checker *checker)
 {
     char why[160];
@@ -404,8 +423,7 @@ static void fill_defaults(struct checker *checker)
             continue;
         }
         if (row->def == NULL) {
-            rf_problem(checker->problems, "%s: the key '%s' is missing (%s)",
-                       checker->document->path, row->path, row->doc);
+            missing_key(checker, row);
         } else if (row->def[0] != 0) {
             struct rf_result parsed =
                 rf_setting_parse(row, row->def, checker->base_dir, checker->target, why);

@@ -348,8 +348,7 @@ static void on_signal(uv_signal_t *handle, int number)
     }
     rf_log(RF_LOG_INFO, "stopping", "signal=%d", number);
     host->stopping = true;
-    host->drain_at_us =
-        rf_clock_now().mono_us + (uint64_t)host->base.server->config.limits.drain_delay_ms * 1000;
+    host->drain_at_us = rf_clock_now().mono_us + host->base.server->drain_delay_us;
     atomic_store(&host->base.server->draining, true);
     uv_timer_start(&host->stop_timer, on_stop_timer, 0, 10);
 }

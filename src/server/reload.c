@@ -77,7 +77,7 @@ struct report {
 static void on_changed(const struct rf_setting *row, void *user)
 {
     struct report *report = user;
-    struct rf_buf *list = row->live ? &report->live : &report->restart;
+    struct rf_buf *list = row->effect == RF_EFFECT_LIVE ? &report->live : &report->restart;
     rf_buf_append_str(list, list->size == 0 ? "" : ",");
     rf_json_string(list, rf_slice_str(row->path));
 }
@@ -111,6 +111,8 @@ static void put_report(struct rf_buf *json, const struct report *report,
     rf_buf_append_slice(json, rf_buf_slice(&report->restart));
     rf_buf_append_str(json, "],\"problems\":");
     rf_json_string(json, rf_buf_slice(&problems->text));
+    rf_buf_append_str(json, ",\"warnings\":");
+    rf_json_string(json, rf_buf_slice(&problems->warnings));
     rf_buf_append_str(json, "}");
 }
 
@@ -129,6 +131,7 @@ static void apply(struct rf_server *server, struct rf_thread *control,
     mail_shards(server, control, config, tokens ? auth : NULL, problems->count == before_tls,
                 problems);
     rf_log_setup((enum rf_log_level)config->log.level, server->config.node.name);
+    server->drain_delay_us = (uint64_t)config->limits.drain_delay_ms * 1000;
     rf_mem_free(auth);
 }
 

@@ -59,6 +59,9 @@ static bool load_config(struct rf_server *server, const char *path)
         }
     }
     bool fine = problems.count == 0;
+    if (problems.n_warnings != 0) {
+        fwrite(problems.warnings.data, 1, problems.warnings.size, stderr);
+    }
     if (!fine) {
         fwrite(problems.text.data, 1, problems.text.size, stderr);
         fprintf(stderr, "%u problem%s; the server does not start\n", problems.count,
@@ -199,6 +202,7 @@ int rf_server_run(const char *config_path)
     server->n_shards =
         (uint32_t)(server->config.node.threads != 0 ? server->config.node.threads : n_cpus);
     rf_background_init(server->n_shards);
+    server->drain_delay_us = (uint64_t)server->config.limits.drain_delay_ms * 1000;
     server->started_ms = rf_clock_now().mono_us / 1000;
     if (!open_engine(server) || !start_threads(server)) {
         return 1; /* the process ends: nothing is worth taking apart */

@@ -105,7 +105,7 @@ static void load_table(struct rf_server *server, const char *path, struct rf_pro
     if (rf_ok(rf_table_config_load(path, &table->config, &document, problems))) {
         for (uint32_t t = 0; t < server->n_tables; t++) {
             if (strcmp(server->tables[t].config.table, table->config.table) == 0) {
-                rf_problem(problems, "%s: table '%s' is defined twice", path, table->config.table);
+                rf_problem_in(problems, path, "table '%s' is defined twice", table->config.table);
             }
         }
         fill_view(table);
@@ -135,7 +135,7 @@ struct rf_result rf_tables_load(struct rf_server *server, struct rf_problems *pr
     uint32_t        before = problems->count;
     int             n = scandir(dir, &names, is_table_file, alphasort);
     if (n < 0) {
-        rf_problem(problems, "cannot read tables_dir %s: %s", dir, strerror(errno));
+        rf_problem_in(problems, dir, "cannot read tables_dir: %s", strerror(errno));
         return rf_result(RF_CONFIG_INVALID);
     }
     server->tables = RF_NEW_ARRAY(struct rf_server_table, TABLES_MAX + 1);

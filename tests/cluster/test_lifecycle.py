@@ -134,6 +134,27 @@ def test_drain_answers_what_is_under_way(cluster):
             os.kill(pid, signal.SIGCONT)
 
 
+def test_stop_answers_who_waits_for_a_merge(own):
+    """Who waits for a merge when the node is told to stop hears that it stops, or that the merge is done;
+    the stop does not wait for the merge."""
+    node = own.nodes[0]
+    for round in range(3):
+        for i in range(40):
+            assert node.put(f"big/{i}", os.urandom(500_000)).status_code == 201
+        assert node.request("POST", "/admin/v1/flush").status_code == 200
+    one = raw(own)
+    one.send(f"POST /admin/v1/compactions HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {own.token}\r\n\r\n")
+    until(lambda: 'path="/admin/v1/compactions"' in node.log(), "the merge was asked for")
+    os.kill(node.pid, signal.SIGTERM)
+    status, headers, told = one.response()
+    assert (status, told.get("code")) in ((200, None), (503, "RF-DRAINING")), told
+    assert status == 200 or headers["retry-after"]
+    assert one.closed()
+    until(lambda: "event=stopped" in node.log(), "the node ended")
+    node.start()
+    assert len(node.value("big/0")) == 500_000
+
+
 def in_flight(node):
     text = node.request("GET", "/metrics").text
     return sum(float(l.split()[-1]) for l in text.splitlines() if l.startswith("ringfort_requests_in_flight"))
