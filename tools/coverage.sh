@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$(readlink -f "$0")")/.."
 bin=$1; shift
 build=$(dirname "$bin")
-json=
+json= failed=0
 [ "${1:-}" != --json ] || json=$2
 find "$build" -name '*.gcda' -delete
 for test in "$bin"/test_*; do
@@ -15,7 +15,7 @@ done
 "$bin/ringfort-sim" --engine --seeds 40 >>"$build/sim.log"
 for group in cluster fault; do # a process that a test kills counts nothing
     RINGFORT_BIN=$bin timeout -k 10 900 /usr/bin/python3 -m pytest -q -p no:cacheprovider "tests/$group" ||
-        echo "some tests of $group failed; what they ran counts all the same"
+        { echo "some tests of $group failed; what they ran counts all the same"; failed=1; }
 done
 gcovr --root . --gcov-ignore-parse-errors --object-directory "$build" --filter 'src/' --json-summary "$build/coverage.json" >/dev/null
 [ -z "$json" ] || cp "$build/coverage.json" "$json"
@@ -34,3 +34,4 @@ for file in sorted(files, key=lambda one: one["line_percent"]):
     if file["line_percent"] < 85:
         print(f"  {file['line_percent']:5.1f} %  {file['filename']}")
 PY
+exit $failed

@@ -140,7 +140,7 @@ struct rf_run {
     uint64_t id;
     uint64_t size_bytes;
     uint64_t rows;
-    uint64_t tombstones;
+    uint64_t tombstones;  /* deletes, and markers of expired items */
     uint64_t first_token; /* both inclusive */
     uint64_t last_token;
     uint64_t min_hlc;
@@ -148,6 +148,9 @@ struct rf_run {
     uint64_t max_expiry_ms; /* UINT64_MAX when a row never expires */
     uint32_t level;         /* as the plan that wrote it said; 0 after a flush */
     uint32_t busy;          /* 1: being merged, must not be picked */
+    /* Estimates, as of now: what a merge of this run, alone if need be, would leave out. */
+    uint64_t expired_rows;   /* values that have expired: they become markers without a value */
+    uint64_t purgeable_rows; /* deletes and markers that may go altogether */
 };
 
 struct rf_plan {

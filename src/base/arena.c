@@ -37,7 +37,11 @@ void *rf_arena_alloc(struct rf_arena *arena, size_t size)
         arena->at = (uint8_t *)(chunk + 1);
         arena->left = body;
         arena->total += sizeof(*chunk) + body;
-        arena->next_size = arena->next_size * 2 < CHUNK_MAX ? arena->next_size * 2 : CHUNK_MAX;
+        /* A quarter of what there is: unused memory stays below a fifth. */
+        size_t quarter = arena->total / 4;
+        arena->next_size = quarter > CHUNK_MAX          ? CHUNK_MAX
+                           : quarter > arena->next_size ? quarter
+                                                        : arena->next_size;
     }
     void *given = arena->at;
     arena->at += size;

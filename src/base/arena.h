@@ -1,5 +1,5 @@
-/* Memory that is given out piece by piece and freed all at once. Chunks double from `first` to
- * 1 MiB, so that a small user stays small. Thread: owner. */
+/* Memory that is given out piece by piece and freed all at once. Chunks grow from `first` to 1 MiB, each
+ * a quarter of what there is, so that a small user stays small. Thread: owner. */
 #ifndef RF_BASE_ARENA_H
 #define RF_BASE_ARENA_H
 

@@ -76,8 +76,12 @@ static void reply_row(struct rf_shard *shard, struct rf_slot *slot, const struct
 
 /* ---- Strong ------------------------------------------------------------------------------- */
 
+/* A replica that could not say is no answer, until it has got the others' row (D10). */
 static bool has_answered(const struct rf_replica *replica)
 {
+    if (replica->damage != 0) {
+        return replica->state == RF_REPLICA_REPAIRED;
+    }
     return replica->state == RF_REPLICA_OK || replica->state == RF_REPLICA_FETCHING ||
            replica->state == RF_REPLICA_REPAIRING || replica->state == RF_REPLICA_REPAIRED ||
            replica->state == RF_REPLICA_REPAIR_FAILED;
@@ -173,14 +177,38 @@ static bool have_whole(struct rf_shard *shard, struct rf_slot *slot, struct rf_r
     return whole;
 }
 
-/* Writes the winner to every replica that answered with less. */
+static uint32_t count_voters(const struct rf_slot *slot)
+{
+    uint32_t n = 0;
+    for (uint32_t r = 0; r < slot->n; r++) {
+        n += has_answered(&slot->replicas[r]);
+    }
+    return n;
+}
+
+/* It has lost the key, or may have: what the others say makes it whole again, when so many of them say
+ * it that no acknowledged write can be missing among them. */
+static bool can_be_healed(const struct rf_slot *slot, const struct rf_replica *replica)
+{
+    return replica->state == RF_REPLICA_FAILED && replica->damage != 0 &&
+           count_voters(slot) + slot->table->write_quorum > slot->n;
+}
+
+static bool is_stale(const struct rf_slot *slot, const struct rf_replica *replica,
+                     const struct rf_replica *winner)
+{
+    return can_be_healed(slot, replica) ||
+           (replica->state == RF_REPLICA_OK && !holds(replica, winner));
+}
+
+/* Writes the winner to every replica that answered with less, or could not say. */
 static void repair_stale(struct rf_shard *shard, struct rf_slot *slot,
                          const struct rf_replica *winner)
 {
     rf_assert(!winner->digest);
     for (uint32_t r = 0; r < slot->n; r++) {
         struct rf_replica *replica = &slot->replicas[r];
-        if (replica->state == RF_REPLICA_OK && !holds(replica, winner)) {
+        if (is_stale(slot, replica, winner)) {
             replica->state = RF_REPLICA_REPAIRING;
             shard->stats.read_repairs++;
             rf_ask_write(shard, slot, replica, &winner->row, RF_APPLY_REPAIR);
@@ -199,9 +227,9 @@ static void reopen_repairs(struct rf_slot *slot, const struct rf_replica *before
     }
     slot->attempt++;
     for (uint32_t r = 0; r < slot->n; r++) {
-        if (slot->replicas[r].state == RF_REPLICA_REPAIRING ||
-            slot->replicas[r].state == RF_REPLICA_REPAIRED) {
-            slot->replicas[r].state = RF_REPLICA_OK;
+        struct rf_replica *replica = &slot->replicas[r];
+        if (replica->state == RF_REPLICA_REPAIRING || replica->state == RF_REPLICA_REPAIRED) {
+            replica->state = replica->damage != 0 ? RF_REPLICA_FAILED : RF_REPLICA_OK;
         }
     }
 }
@@ -247,6 +275,16 @@ static bool decided(const struct rf_slot *slot, const struct tally *tally)
     return tally->holders + quorum > slot->n;
 }
 
+static bool needs_repair(const struct rf_slot *slot, const struct rf_replica *winner)
+{
+    for (uint32_t r = 0; r < slot->n; r++) {
+        if (is_stale(slot, &slot->replicas[r], winner)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* Repairs what is stale and answers the client, as far as the answers allow. */
 static void advance(struct rf_shard *shard, struct rf_slot *slot)
 {
@@ -256,7 +294,7 @@ static void advance(struct rf_shard *shard, struct rf_slot *slot)
     if (tally.answers < slot->needed || (winner != NULL && !have_whole(shard, slot, winner))) {
         return;
     }
-    if (tally.holders < tally.answers) {
+    if (winner != NULL && needs_repair(slot, winner)) {
         repair_stale(shard, slot, winner);
         tally = count_answers(slot, winner);
     }
@@ -324,6 +362,7 @@ static void note_answer(struct rf_replica *replica, const struct rf_answer *answ
     replica->digest = false;
     replica->state = usable ? RF_REPLICA_OK : RF_REPLICA_FAILED;
     replica->status = (uint8_t)answer->status;
+    replica->damage = answer->status == RF_STORE_CANNOT_SAY ? answer->damage : 0;
     if (answer->status == RF_STORE_FOUND) {
         replica->row = answer->row;
         replica->digest = answer->digest;

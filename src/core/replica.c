@@ -77,6 +77,7 @@ static bool make_op(struct rf_shard *shard, const struct rf_message *message,
         .mode = apply_mode(message->mode),
         .table = message->table,
         .row = message->row,
+        .heals = message->kind == RF_MSG_WRITE ? message->target : 0,
     };
     if (message->kind == RF_MSG_HINT) {
         uint64_t expiry_ms = shard->now.wall_ms + shard->config.hint_window_ms;
@@ -127,6 +128,9 @@ void rf_replica_stored(struct rf_shard *shard, const struct rf_store_done *done)
         message->mode = RF_READ_DIGEST;
         message->token = rf_hash64(done->row.value, 0);
         message->row.value = rf_slice(NULL, 0);
+    }
+    if (service->kind == RF_MSG_READ && done->status == RF_STORE_CANNOT_SAY) {
+        message->token = done->damage;
     }
     service->used = false;
     service->generation++;

@@ -435,10 +435,12 @@ void rf_ask_write(struct rf_shard *shard, struct rf_slot *slot, struct rf_replic
         struct rf_store_op *op = store_op(shard, slot, RF_STORE_APPLY);
         op->mode = mode;
         op->row = *row;
+        op->heals = mode == RF_APPLY_REPAIR ? replica->damage : 0;
         return;
     }
     struct rf_message *message = send_message(shard, slot, replica->node, RF_MSG_WRITE);
     message->mode = (uint8_t)mode;
+    message->target = mode == RF_APPLY_REPAIR ? replica->damage : 0;
     message->row = *row;
 }
 
@@ -586,6 +588,7 @@ static void on_message(struct rf_shard *shard, const struct rf_message *message)
             .row = message->row,
             .digest = !write && message->mode == RF_READ_DIGEST,
             .value_hash = message->token,
+            .damage = message->status == RF_STORE_CANNOT_SAY ? message->token : 0,
         };
         route_answer(shard, message->request_id, message->from, write, &answer);
     } else {
@@ -632,7 +635,8 @@ static bool on_stored(struct rf_shard *shard, const struct rf_store_done *done)
     if ((done->tag & ID_SERVICE) != 0) {
         rf_replica_stored(shard, done);
     } else {
-        struct rf_answer answer = {.status = done->status, .row = done->row};
+        struct rf_answer answer = {
+            .status = done->status, .damage = done->damage, .row = done->row};
         route_answer(shard, done->tag, shard->config.node, done->kind == RF_STORE_APPLY, &answer);
     }
     return true;

@@ -39,6 +39,7 @@ struct rf_replica {
     bool          refused;    /* it is alive and said no: no hint for it */
     bool          digest;     /* reads: row is without its value, … */
     uint64_t      value_hash; /* … which has this hash */
+    uint64_t      damage;     /* reads: it cannot say because of this, see struct rf_store_op */
     uint64_t      holder;     /* HINTING: the stand-in */
     uint64_t      asked_us;   /* reads: when, 0: not waited for */
     struct rf_row row;        /* reads: its answer, holds a blob reference */
@@ -49,6 +50,7 @@ struct rf_answer {
     enum rf_store_status status;
     bool                 digest; /* row is without its value */
     uint64_t             value_hash;
+    uint64_t             damage; /* CANNOT_SAY */
     struct rf_row        row;
 };
 

@@ -5,7 +5,7 @@
 #include "format/codec.h"
 
 #define RECORD_MAGIC 0x524d4652u /* "RFMR" */
-#define RECORD_FORMAT 1u
+#define RECORD_FORMAT 2u
 #define FLAG_SNAPSHOT 1u
 
 static void put_edit(struct rf_buf *buf, const struct rf_edit *edit)
@@ -15,6 +15,10 @@ static void put_edit(struct rf_buf *buf, const struct rf_edit *edit)
     rf_put_u64(buf, edit->file);
     rf_put_u64(buf, edit->table);
     rf_put_u64(buf, edit->size);
+    rf_put_u64(buf, edit->first_token);
+    rf_put_u64(buf, edit->last_token);
+    rf_put_u64(buf, edit->max_hlc);
+    rf_put_u64(buf, edit->damage);
 }
 
 void rf_manifest_record_encode(struct rf_buf *buf, const struct rf_manifest_record *record,
@@ -85,7 +89,7 @@ struct rf_result rf_manifest_edit(const struct rf_manifest_record *record, uint3
     rf_assert(index < record->n_edits);
     const uint8_t *at = record->edits.data + (size_t)index * RF_MANIFEST_EDIT_SIZE;
     uint64_t       kind = rf_load_le(at, 4);
-    if (kind < RF_EDIT_ADD || kind > RF_EDIT_QUARANTINE) {
+    if (kind < RF_EDIT_ADD || kind > RF_EDIT_DAMAGE) {
         return rf_result(RF_CORRUPT);
     }
     *ret_edit = (struct rf_edit){
@@ -94,6 +98,10 @@ struct rf_result rf_manifest_edit(const struct rf_manifest_record *record, uint3
         .file = rf_load_le(at + 8, 8),
         .table = rf_load_le(at + 16, 8),
         .size = rf_load_le(at + 24, 8),
+        .first_token = rf_load_le(at + 32, 8),
+        .last_token = rf_load_le(at + 40, 8),
+        .max_hlc = rf_load_le(at + 48, 8),
+        .damage = rf_load_le(at + 56, 8),
     };
     return rf_result(RF_OK);
 }

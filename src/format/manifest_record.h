@@ -5,21 +5,25 @@
 #include "base/buf.h"
 
 #define RF_MANIFEST_HEADER 48u /* bytes */
-#define RF_MANIFEST_EDIT_SIZE 32u
+#define RF_MANIFEST_EDIT_SIZE 64u
 #define RF_MANIFEST_EDITS_MAX 65536u /* in one record */
 
 enum rf_edit_kind {
     RF_EDIT_ADD = 1,        /* the file is part of the partition */
     RF_EDIT_REMOVE = 2,     /* it is not any more */
     RF_EDIT_QUARANTINE = 3, /* the partition has lost data: it cannot say (S31, D10) */
+    RF_EDIT_DAMAGE = 4,     /* rows of a token interval are lost: a block, or a file (D10) */
 };
 
 struct rf_edit {
     enum rf_edit_kind kind;
-    uint32_t          level; /* ADD */
-    uint64_t          file;
-    uint64_t          table; /* ADD */
-    uint64_t          size;  /* ADD: bytes */
+    uint32_t          level;                   /* ADD */
+    uint64_t          file;                    /* but for QUARANTINE */
+    uint64_t          table;                   /* ADD, DAMAGE */
+    uint64_t          size;                    /* ADD: bytes */
+    uint64_t          first_token, last_token; /* ADD, DAMAGE */
+    uint64_t          max_hlc; /* ADD, DAMAGE: highest clock value of a version in the file */
+    uint64_t damage; /* QUARANTINE, DAMAGE: its number in the partition, ascending from 1 */
 };
 
 struct rf_manifest_record {

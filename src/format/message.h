@@ -51,10 +51,11 @@ struct rf_message {
     uint32_t             budget_ms;  /* requests: time left until the requester gives up */
     uint64_t             ring_digest;
     uint64_t             table;
-    uint64_t             token;  /* of row.key; a digest's ACK: hash of the value */
-    uint64_t             target; /* HINT: whose row; PROBE: whom to ask */
-    struct rf_row        row;    /* data messages; key.size 0: none */
-    struct rf_slice      body;   /* control messages */
+    uint64_t             token; /* of row.key; a digest's ACK: hash of the value; the ACK of a
+                                    replica that cannot say: its damage */
+    uint64_t        target; /* HINT: whose row; PROBE: whom to ask; WRITE: damage that it heals */
+    struct rf_row   row;    /* data messages; key.size 0: none */
+    struct rf_slice body;   /* control messages */
 };
 
 /* First message on a link. The host refuses a hello whose name is not the one in the certificate. */

@@ -5,7 +5,19 @@
 #include "format/codec.h"
 
 #define FOOTER_MAGIC 0x53544652u /* "RFTS" */
-#define SST_FORMAT 1u
+#define SST_FORMAT 3u
+
+#define CONTINUES (UINT64_C(1) << 63) /* in the offset of an index entry */
+
+/* Of the block's place and of all its bytes but the checksum's own. */
+static uint32_t block_crc(struct rf_slice block, uint64_t file, uint64_t offset)
+{
+    uint8_t place[16];
+    rf_store_le(place, file, 8);
+    rf_store_le(place + 8, offset, 8);
+    return rf_crc32c(rf_crc32c(0, rf_slice(place, sizeof(place))),
+                     rf_slice(block.data + 4, block.size - 4));
+}
 
 void rf_sst_block_seal(uint8_t *block, const struct rf_sst_block_head *head)
 {
@@ -16,10 +28,8 @@ void rf_sst_block_seal(uint8_t *block, const struct rf_sst_block_head *head)
     block[12] = (uint8_t)head->kind;
     block[13] = (uint8_t)head->codec;
     rf_store_le(block + 14, 0, 2);
-    rf_store_le(block + 16, head->file, 8);
-    rf_store_le(block + 24, head->offset, 8);
-    size_t rest = RF_SST_BLOCK_HEADER + head->stored_size - 4;
-    rf_store_le(block, rf_crc32c(0, rf_slice(block + 4, rest)), 4);
+    struct rf_slice all = rf_slice(block, RF_SST_BLOCK_HEADER + head->stored_size);
+    rf_store_le(block, block_crc(all, head->file, head->offset), 4);
 }
 
 struct rf_result rf_sst_block_check(struct rf_slice block, enum rf_sst_kind kind, uint64_t file,
@@ -35,15 +45,14 @@ struct rf_result rf_sst_block_check(struct rf_slice block, enum rf_sst_kind kind
         .raw_size = (uint32_t)rf_load_le(at + 8, 4),
         .kind = (enum rf_sst_kind)at[12],
         .codec = (enum rf_sst_codec)at[13],
-        .file = rf_load_le(at + 16, 8),
-        .offset = rf_load_le(at + 24, 8),
+        .file = file,
+        .offset = offset,
     };
-    if (rf_load_le(at, 4) != rf_crc32c(0, rf_slice(at + 4, block.size - 4))) {
+    if (rf_load_le(at, 4) != block_crc(block, file, offset)) {
         return rf_result(RF_CORRUPT);
     }
     bool fits =
         head.stored_size == block.size - RF_SST_BLOCK_HEADER && head.kind == kind &&
-        head.file == file && head.offset == offset &&
         (head.codec == RF_SST_NONE ? head.raw_size == head.stored_size : head.codec == RF_SST_LZ4);
     /* A filter and an index have no bound of their own: their codec is none, so raw = stored. */
     if (!fits || (head.codec == RF_SST_LZ4 && head.raw_size > RF_SST_BLOCK_MAX)) {
@@ -56,19 +65,18 @@ struct rf_result rf_sst_block_check(struct rf_slice block, enum rf_sst_kind kind
 
 void rf_sst_index_put(uint8_t to[RF_SST_INDEX_ENTRY], const struct rf_sst_index_entry *entry)
 {
+    rf_assert(entry->offset < CONTINUES);
     rf_store_le(to, entry->first_token, 8);
-    rf_store_le(to + 8, entry->offset, 8);
-    rf_store_le(to + 16, entry->size, 4);
-    rf_store_le(to + 20, entry->continues ? 1 : 0, 4);
+    rf_store_le(to + 8, entry->offset | (entry->continues ? CONTINUES : 0), 8);
 }
 
 struct rf_sst_index_entry rf_sst_index_get(const uint8_t *from)
 {
+    uint64_t place = rf_load_le(from + 8, 8);
     return (struct rf_sst_index_entry){
         .first_token = rf_load_le(from, 8),
-        .offset = rf_load_le(from + 8, 8),
-        .size = (uint32_t)rf_load_le(from + 16, 4),
-        .continues = rf_load_le(from + 20, 4) != 0,
+        .offset = place & ~CONTINUES,
+        .continues = (place & CONTINUES) != 0,
     };
 }
 
@@ -77,7 +85,7 @@ struct rf_sst_index_entry rf_sst_index_get(const uint8_t *from)
 #define FOOTER_FIELDS(X) \
     X(rows) X(tombstones) X(expiring) X(min_hlc) X(max_hlc) X(max_expiry_ms) X(first_token) \
     X(last_token) X(raw_bytes) X(index_offset) X(index_size) X(bloom_offset) X(bloom_size) \
-    X(bloom_seed) X(n_blocks) X(file_size)
+    X(bloom_seed) X(n_blocks) X(file_size) X(min_expiry_ms) X(min_dead_hlc) X(max_dead_hlc)
 /* clang-format on */
 
 void rf_sst_footer_encode(uint8_t to[RF_SST_FOOTER], const struct rf_sst_info *info)

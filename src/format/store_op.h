@@ -8,8 +8,9 @@
 #include "format/row.h"
 
 /* Tables of the node itself, invisible to clients and never replicated. */
-#define RF_TABLE_META 1u  /* clock ceilings, cluster id, members: key = name */
-#define RF_TABLE_HINTS 2u /* key = target node, table, writer, key; value = the encoded row */
+#define RF_TABLE_META 1u   /* clock ceilings, cluster id, members: key = name */
+#define RF_TABLE_HINTS 2u  /* key = target node, table, writer, key; value = the encoded row */
+#define RF_TABLE_HEALED 3u /* keys of damaged intervals that were repaired: key = table, key */
 #define RF_TABLE_FIRST_USER 16u
 
 enum rf_store_kind {
@@ -42,19 +43,22 @@ struct rf_store_op {
     uint64_t           token; /* of row.key; SCAN: first token */
     struct rf_row      row;   /* APPLY: what to store (one blob reference); READ: key only (ditto);
                                  SCAN: key = go on after this key at `token`, may be empty */
-    uint64_t           token_last; /* SCAN: inclusive */
-    uint32_t           partition;  /* SCAN */
-    uint32_t           max_bytes;  /* SCAN: stop after this many encoded bytes, at least one row */
+    uint64_t heals;      /* APPLY: not 0: the row is what a quorum of the others has, an answer to
+                                 CANNOT_SAY with this `damage`: from now on the replica can say */
+    uint64_t token_last; /* SCAN: inclusive */
+    uint32_t partition;  /* SCAN */
+    uint32_t max_bytes;  /* SCAN: stop after this many encoded bytes, at least one row */
 };
 
 struct rf_store_done {
     enum rf_store_kind   kind;
     enum rf_store_status status;
     uint64_t             tag;
-    struct rf_row        row;   /* READ found: the row. SCAN found: value = encoded rows, one after
+    struct rf_row        row; /* READ found: the row. SCAN found: value = encoded rows, one after
                                   another (rf_row_decode), deletes and expired ones too */
-    bool                 more;  /* SCAN: the range goes on after the last row */
-    uint64_t             token; /* SCAN found: of the last row; with its key, where to go on */
+    uint64_t damage; /* READ, CANNOT_SAY: what `heals` needs to know; 0: cannot be healed */
+    bool     more;   /* SCAN: the range goes on after the last row */
+    uint64_t token;  /* SCAN found: of the last row; with its key, where to go on */
 };
 
 /* What a node's storage takes, as it tells the other nodes. */

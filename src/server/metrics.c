@@ -100,6 +100,10 @@ static void put_files(struct rf_buf *body, const struct rf_store_stats *store)
            "Flushes, merges and deletions that failed and are tried again.", store->failed_jobs);
     simple(body, "ringfort_damaged_blocks_total", "counter",
            "Blocks whose checksum was wrong; they are never served.", store->damaged_blocks);
+    simple(body, "ringfort_damaged_ranges", "gauge",
+           "Token ranges in which rows of a damaged block or file are lost.", store->damages);
+    simple(body, "ringfort_healed_keys_total", "counter",
+           "Keys in such ranges that read repair made whole again.", store->healed_keys);
     simple(body, "ringfort_cannot_say_total", "counter",
            "Reads that this replica did not answer because it may have lost data.",
            store->cannot_say);

@@ -76,6 +76,9 @@ static void join_plugins(struct rf_server *server, struct rf_server_table *table
         .compaction_options = compaction_options,
         .bloom_bits_per_key = (uint32_t)table->config.bloom_bits_per_key,
         .lz4 = table->config.compression == 1,
+        .max_ttl_ms = (uint64_t)table->config.max_ttl_ms,
+        .tombstone_grace_ms = (uint64_t)table->config.tombstone_grace_ms,
+        .max_ahead_ms = (uint64_t)server->config.clock.max_ahead_ms,
     };
     table->view.placement = placement == NULL ? NULL : &placement->ops.placement;
     table->view.placement_options = placement_options;

@@ -1,4 +1,4 @@
-/* Gossip and the ring at scale: what TARGETS of a 1,200-node cluster are measured against. */
+/* Gossip and the ring at scale: the figures of a 1,200-node cluster. */
 #include <stdio.h>
 #include <time.h>
 

@@ -20,7 +20,7 @@ struct rf_sim_options {
     uint32_t             seconds;  /* virtual, of faults and load */
     enum rf_sim_scenario scenario;
     bool                 engine;     /* the real storage engine on a simulated disk */
-    const char          *plugin_dir; /* where placement-simple.so and compaction-stl.so are */
+    const char          *plugin_dir; /* where the shipped plugins are */
 };
 
 struct rf_sim_result {

@@ -207,22 +207,28 @@ static void run_waiters(struct rf_store *store, struct rf_cold_read *waiter)
     }
 }
 
+static struct rf_result finish(struct rf_store *store, struct rf_cold_read *read,
+                               struct rf_store_done *done)
+{
+    struct rf_store_table *table = rf_store_table_of(store, read->op.table);
+    rf_assert(table != NULL);
+    if (read->scan != NULL) {
+        *done = (struct rf_store_done){.kind = read->op.kind, .tag = read->op.tag};
+        return rf_scan_answer(store, read->scan, done);
+    }
+    remove_key(store, read);
+    enum rf_find found = rf_store_judge(store, table, &read->search);
+    if (table->id == RF_TABLE_HEALED) {
+        return rf_result(RF_PENDING); /* our own question: now the answer is in memory */
+    }
+    return rf_store_finish(store, &read->op, found, &read->search, done);
+}
+
 void rf_store_cold_end(struct rf_store *store, struct rf_cold_read *read)
 {
     struct rf_store_done done;
-    struct rf_result     result = rf_result(RF_OK);
     struct rf_cold_read *waiters = read->waiters;
-    if (read->scan != NULL) {
-        done = (struct rf_store_done){.kind = read->op.kind, .tag = read->op.tag};
-        result = rf_scan_answer(store, read->scan, &done);
-    } else {
-        struct rf_store_table *table = rf_store_table_of(store, read->op.table);
-        rf_assert(table != NULL);
-        remove_key(store, read);
-        enum rf_find found = rf_store_judge(store, table, &read->search);
-        result = rf_store_finish(store, &read->op, found, &read->search, &done);
-    }
-    if (rf_ok(result)) {
+    if (rf_ok(finish(store, read, &done))) {
         rf_store_complete(store, &done);
     }
     free_read(store, read);

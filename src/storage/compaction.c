@@ -3,12 +3,53 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "storage/engine_private.h"
+#include "storage/purge.h"
 
 #define OWN_FILES_MAX 4u /* the node's own tables: so many files are merged into one */
 
 static bool may_merge(const struct rf_data_file *file)
 {
     return !file->busy && !file->damaged;
+}
+
+/* Is there, in another file, a value older than the newest row of this one that never expires? It may be
+ * what the file's rows shadow. */
+static bool shadows_immortals(const struct rf_part *part, const struct rf_sst_info *info)
+{
+    for (uint32_t i = 0; i < part->n_files; i++) {
+        const struct rf_sst_info *other = rf_sst_info(part->files[i]->sst);
+        if (other != info && rf_purge_immortal_rows(other) != 0 && other->min_hlc < info->max_hlc &&
+            other->first_token <= info->last_token && other->last_token >= info->first_token) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Files that can go as they are (D2). */
+static bool pick_dropped(const struct rf_store_table *table, const struct rf_part *part,
+                         uint64_t wall_ms, struct rf_compaction *compaction)
+{
+    *compaction = (struct rf_compaction){.drop = true};
+    for (uint32_t i = 0; i < part->n_files && compaction->n < RF_FILES_MAX; i++) {
+        const struct rf_sst_info *info = rf_sst_info(part->files[i]->sst);
+        if (may_merge(part->files[i]) && rf_purge_file(&table->policy, info, wall_ms) &&
+            !shadows_immortals(part, info)) {
+            compaction->inputs[compaction->n++] = i;
+        }
+    }
+    return compaction->n != 0;
+}
+
+bool rf_compaction_ages(const struct rf_store_table *table, const struct rf_part *part)
+{
+    for (uint32_t i = 0; i < part->n_files; i++) {
+        const struct rf_sst_info *info = rf_sst_info(part->files[i]->sst);
+        if (info->expiring != 0 || (info->tombstones != 0 && table->policy.max_ttl_ms != 0)) {
+            return true;
+        }
+    }
+    return false;
 }
 
 /* All files of the part that can be merged. */
@@ -23,10 +64,13 @@ static bool pick_all(const struct rf_part *part, struct rf_compaction *compactio
             }
         }
     }
-    return compaction->n >= 2;
+    const struct rf_sst_info *first =
+        compaction->n == 0 ? NULL : rf_sst_info(part->files[compaction->inputs[0]]->sst);
+    return compaction->n >= 2 || (first != NULL && first->expiring + first->tombstones != 0);
 }
 
-static struct rf_run run_of(const struct rf_data_file *file)
+static struct rf_run run_of(const struct rf_store_table *table, const struct rf_part *part,
+                            const struct rf_data_file *file, uint64_t wall_ms)
 {
     const struct rf_sst_info *info = rf_sst_info(file->sst);
     return (struct rf_run){
@@ -38,9 +82,13 @@ static struct rf_run run_of(const struct rf_data_file *file)
         .last_token = info->last_token,
         .min_hlc = info->min_hlc,
         .max_hlc = info->max_hlc,
-        .max_expiry_ms = info->max_expiry_ms,
+        .max_expiry_ms = rf_purge_immortal_rows(info) != 0 ? UINT64_MAX : info->max_expiry_ms,
         .level = file->level,
         .busy = may_merge(file) ? 0 : 1,
+        .expired_rows = rf_purge_expired_rows(info, wall_ms),
+        .purgeable_rows = shadows_immortals(part, info)
+                              ? 0
+                              : rf_purge_purgeable_rows(&table->policy, info, wall_ms),
     };
 }
 
@@ -63,7 +111,7 @@ static bool plan_is_valid(const struct rf_part *part, const struct rf_compaction
     return true;
 }
 
-static bool ask_strategy(struct rf_store_table *table, const struct rf_part *part,
+static bool ask_strategy(struct rf_store_table *table, const struct rf_part *part, uint64_t wall_ms,
                          struct rf_compaction *compaction)
 {
     const struct rf_table_policy *policy = &table->policy;
@@ -74,7 +122,7 @@ static bool ask_strategy(struct rf_store_table *table, const struct rf_part *par
         return false;
     }
     for (uint32_t i = 0; i < n; i++) {
-        runs[i] = run_of(part->files[i]);
+        runs[i] = run_of(table, part, part->files[i], wall_ms);
     }
     *compaction = (struct rf_compaction){0};
     int32_t rc = policy->compaction->pick(policy->host, policy->compaction_options, runs,
@@ -94,9 +142,12 @@ static bool ask_strategy(struct rf_store_table *table, const struct rf_part *par
     return compaction->n != 0;
 }
 
-bool rf_compaction_pick(struct rf_store_table *table, const struct rf_part *part,
+bool rf_compaction_pick(struct rf_store_table *table, const struct rf_part *part, uint64_t wall_ms,
                         struct rf_compaction *ret_compaction)
 {
+    if (pick_dropped(table, part, wall_ms, ret_compaction)) {
+        return true;
+    }
     if (part->want_major) {
         return pick_all(part, ret_compaction);
     }
@@ -106,5 +157,5 @@ bool rf_compaction_pick(struct rf_store_table *table, const struct rf_part *part
     if (table->policy.compaction == NULL || table->strategy_failed || part->n_files == 0) {
         return false;
     }
-    return ask_strategy(table, part, ret_compaction);
+    return ask_strategy(table, part, wall_ms, ret_compaction);
 }

@@ -154,11 +154,13 @@ struct rf_store_stats {
     uint64_t applies, reads, scans, newer, memtable_hits;
     uint64_t bloom_negatives, files_asked, files_skipped; /* look-ups in files */
     uint64_t cold_reads, cold_waits; /* read from the disk; waited for such a read of their key */
-    uint64_t cannot_say, damaged_blocks;
+    uint64_t cannot_say, damaged_blocks, healed_keys;
+    uint64_t damages; /* gauge: token intervals in which rows are lost */
     uint64_t flushes, flushed_rows, flushed_bytes;
     uint64_t compactions, compacted_in_bytes, compacted_out_bytes;
     uint64_t dropped_rows;   /* left out by flush and compaction */
     uint64_t expired_values; /* values that became markers (D2) */
+    uint64_t dropped_files;  /* deleted whole: nothing in them was needed any more (D2) */
     uint64_t failed_jobs;
     uint64_t files, file_bytes, file_memory; /* gauges; memory of indexes and filters */
     uint64_t wal_live_bytes;                 /* gauge: segments that are still needed */

@@ -29,6 +29,17 @@ struct rf_data_file {
     bool           damaged; /* a block failed its check: not merged any more */
 };
 
+#define RF_DAMAGE_BITS 24u /* of a damage's number, below the generation in which it was found */
+
+/* Rows of a token interval are lost: those of a block, or of a whole file (D10). */
+struct rf_damage {
+    uint64_t id; /* in the partition, ascending */
+    uint64_t file;
+    uint64_t first_token, last_token;
+    uint64_t max_hlc;  /* no lost row is newer */
+    bool     recorded; /* in the manifest */
+};
+
 /* One table in one partition. Files, newest first, change only in rf_store_job_end. */
 struct rf_part {
     struct rf_memtable   *active; /* NULL when empty */
@@ -39,7 +50,9 @@ struct rf_part {
     bool                  want_flush;
     bool                  check_compaction; /* files changed since the strategy was asked */
     bool                  want_major;       /* merge all files into one */
-    bool                  damaged;          /* a file could not be opened: it cannot say (D10) */
+    struct rf_damage     *damages;
+    uint32_t              n_damages, cap_damages;
+    bool damaged; /* more is damaged than could be noted: it cannot say at all (D10) */
 };
 
 /* A table's data in one store. */
@@ -57,6 +70,8 @@ struct rf_partition {
     bool               dir_made;
     bool               busy;        /* a job holds it */
     bool               quarantined; /* has lost data: tables of users cannot say (S31) */
+    uint64_t           quarantine;  /* number of that damage */
+    uint64_t           last_damage; /* highest number of a damage; the owner's or recovery's */
 };
 
 /* Completions in order; grows to the number of operations under way, which the callers bound. */
@@ -94,7 +109,8 @@ struct rf_store {
     uint32_t               ready_at; /* taken by poll up to here */
     struct rf_store_stats  stats;
     struct rf_sst_block    blocks[2]; /* for look-ups: the best so far, and the one being read */
-    struct rf_cold_queue   cold;
+    struct rf_sst_block  healed_blocks[2]; /* the same for RF_TABLE_HEALED, amid another look-up */
+    struct rf_cold_queue cold;
     /* Background. */
     uint64_t           wall_ms;
     uint64_t           retry_at_ms; /* after a failed job */
@@ -107,9 +123,11 @@ struct rf_store {
     uint64_t           measured_at;     /* bytes of the log at the last one */
     uint64_t           log_retry_at_ms; /* the group that found no space is written again */
     uint64_t           space_at_ms;     /* when to look at the free space again */
+    uint64_t           purge_at_ms;     /* when to look for what has expired again */
     bool               flush_due;       /* some part wants a flush */
     bool               compaction_due;  /* some part must be looked at */
-    bool               flushing, compacting, trimming; /* a job of this kind is under way */
+    bool               flushing, compacting, trimming, recording; /* such a job is under way */
+    bool               damage_due;                                /* some damage is not on record */
     bool               trim_due;
     bool               trim_old; /* the segments of earlier runs can go */
     bool               trim_failed;
@@ -209,6 +227,7 @@ struct rf_search {
     struct rf_fault faults[RF_FAULTS_MAX]; /* more are found when they are read again */
     uint32_t        n_faults;
     uint32_t        asked, skipped, negatives;
+    uint64_t damage; /* CANNOT_SAY: the newest damage that may hide the key; 0: another reason */
 };
 
 /* Prepares the look-up of a key. @param floor rows older than it do not matter, so that files
@@ -225,10 +244,31 @@ enum rf_find rf_store_find(struct rf_store *store, struct rf_store_table *table,
                            struct rf_search *search, bool cached_only, uint32_t *ret_file);
 /* What a look-up that has asked all files says; its faults and counters go to the store. Owner. */
 enum rf_find rf_store_judge(struct rf_store *store, struct rf_store_table *table,
-                            const struct rf_search *search);
-/* Does the part answer for everything it ever acknowledged? */
-bool rf_part_can_say(const struct rf_store *store, const struct rf_store_table *table,
-                     uint32_t partition);
+                            struct rf_search *search);
+
+/* ---- damage.c: what is lost, and which keys of it were repaired. Thread: owner, or recovery. */
+/* A block failed its check: notes its interval, once. */
+void rf_damage_note_block(struct rf_store *store, struct rf_store_table *table, uint32_t partition,
+                          struct rf_data_file *file, uint64_t block);
+/* Adds a damage to the part; false without memory. */
+bool rf_damage_add(struct rf_part *part, const struct rf_damage *damage);
+/* A file of the manifest cannot be opened: notes and records that, once. Blocks. */
+RF_CHECKED struct rf_result rf_damage_note_file(struct rf_engine *engine, struct rf_part *part,
+                                                uint32_t partition, const struct rf_edit *edit);
+/* The newest damage that may hide a version of the token above `hlc`; 0: none. */
+uint64_t rf_damage_hiding(const struct rf_store *store, const struct rf_store_table *table,
+                          uint64_t token, uint64_t hlc);
+/* May rows of the partition's token range be missing? */
+bool rf_damage_in_range(const struct rf_store *store, const struct rf_store_table *table,
+                        uint32_t partition, uint64_t first_token, uint64_t last_token);
+/* Was the key repaired after that damage? False also when that is not known without the disk. */
+bool rf_damage_is_healed(struct rf_store *store, const struct rf_store_table *table, uint64_t token,
+                         struct rf_slice key, uint64_t damage);
+/* The row that says so from now on; false when the key need not, or cannot yet, be noted. The row
+ * borrows ret_key. */
+bool rf_damage_heal(struct rf_store *store, const struct rf_store_table *table,
+                    const struct rf_store_op *op, uint8_t ret_key[RF_ROW_KEY_MAX],
+                    struct rf_row *ret_row);
 
 /* ---- cold.c: operations whose blocks are not in memory */
 struct rf_scan;
@@ -263,6 +303,8 @@ void                        rf_partitions_close(struct rf_engine *engine);
 struct rf_data_file *rf_data_file_new(struct rf_sst *sst);
 /* One reference less; the last one closes its table and frees it. Thread: owner. */
 void rf_data_file_drop(struct rf_data_file *file);
+/* The edit that adds the file. */
+struct rf_edit rf_edit_of(const struct rf_sst_info *info);
 /* Room for n more files. RF_OK, RF_NO_MEMORY. */
 RF_CHECKED struct rf_result rf_part_reserve(struct rf_part *part, uint32_t n);
 /* Puts the file into the part, newest first; there is room. */
@@ -301,10 +343,13 @@ struct rf_compaction {
     uint32_t n;
     uint32_t output_level;
     uint64_t output_max_bytes; /* 0: one file */
+    bool     drop;             /* nothing in the inputs is needed any more: no merge, no output */
 };
 /* What to merge next in a part: the table's strategy is asked and its plan checked. False: nothing. */
-bool rf_compaction_pick(struct rf_store_table *table, const struct rf_part *part,
+bool rf_compaction_pick(struct rf_store_table *table, const struct rf_part *part, uint64_t wall_ms,
                         struct rf_compaction *ret_compaction);
+/* Can time alone make work in the part: does something in its files expire, or wait to be purged? */
+bool rf_compaction_ages(const struct rf_store_table *table, const struct rf_part *part);
 
 static inline uint32_t rf_partition_of(const struct rf_engine *engine, uint64_t token)
 {

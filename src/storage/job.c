@@ -3,7 +3,8 @@
 #include "base/mem.h"
 #include "storage/job_private.h"
 
-#define RETRY_MS 1000u /* after a failed job */
+#define RETRY_MS 1000u       /* after a failed job */
+#define PURGE_CHECK_MS 5000u /* how often files are looked at for what has expired */
 
 void rf_store_set_time(struct rf_store *store, uint64_t wall_ms)
 {
@@ -142,7 +143,7 @@ static struct rf_job *begin_compaction_of(struct rf_store *store, struct rf_stor
     struct rf_part      *part = &table->parts[partition];
     struct rf_compaction plan;
     part->check_compaction = false;
-    if (!rf_compaction_pick(table, part, &plan)) {
+    if (!rf_compaction_pick(table, part, store->wall_ms, &plan)) {
         part->want_major = false;
         return NULL;
     }
@@ -151,7 +152,8 @@ static struct rf_job *begin_compaction_of(struct rf_store *store, struct rf_stor
         part->check_compaction = true;
         return NULL;
     }
-    part->want_major = false;
+    part->want_major = part->want_major && plan.drop; /* comes after it */
+    job->drop = plan.drop;
     job->output_level = plan.output_level;
     job->output_max_bytes = plan.output_max_bytes;
     for (uint32_t i = 0; i < plan.n; i++) {
@@ -165,10 +167,31 @@ static struct rf_job *begin_compaction_of(struct rf_store *store, struct rf_stor
     return job;
 }
 
+/* Time alone makes work, too: parts with something that expires are looked at now and then. */
+static void check_ages(struct rf_store *store)
+{
+    const struct rf_engine *engine = store->engine;
+    if (store->wall_ms < store->purge_at_ms) {
+        return;
+    }
+    store->purge_at_ms = store->wall_ms + PURGE_CHECK_MS;
+    for (uint32_t t = 0; t < store->n_tables; t++) {
+        for (uint32_t p = store->shard; p < engine->identity.n_partitions;
+             p += engine->config.n_shards) {
+            struct rf_part *part = &store->tables[t].parts[p];
+            if (rf_compaction_ages(&store->tables[t], part)) {
+                part->check_compaction = true;
+                store->compaction_due = true;
+            }
+        }
+    }
+}
+
 static struct rf_job *begin_compaction(struct rf_store *store)
 {
     const struct rf_engine *engine = store->engine;
     bool                    left = false;
+    check_ages(store);
     if (!store->compaction_due || store->compacting || store->trimming ||
         store->wall_ms < store->retry_at_ms) {
         return NULL;
@@ -224,6 +247,7 @@ static void end_compaction(struct rf_store *store, struct rf_job *job)
     for (uint32_t i = 0; i < job->n_inputs; i++) {
         rf_data_file_drop(job->inputs[i]);
     }
+    store->stats.dropped_files += job->drop ? job->n_inputs : 0;
     job->n_inputs = 0;
     rf_assert(part_has_room(job));
     for (uint32_t i = 0; i < job->n_outputs; i++) {
@@ -231,7 +255,8 @@ static void end_compaction(struct rf_store *store, struct rf_job *job)
     }
     job->n_outputs = 0;
     store->compaction_due = true;
-    store->stats.compactions++;
+    job->part->check_compaction = true;
+    store->stats.compactions += !job->drop;
     store->stats.compacted_in_bytes += job->in_bytes;
     store->stats.compacted_out_bytes += job->out_bytes;
 }
@@ -289,6 +314,69 @@ static void end_trim(struct rf_store *store, struct rf_job *job, bool done)
     store->trim_due = store->n_garbage != 0 || job->trim.old || job->trim.n_segments != 0;
 }
 
+/* ---- Damages ------------------------------------------------------------------------------ */
+
+static struct rf_job *begin_record_of(struct rf_store *store, struct rf_store_table *table,
+                                      uint32_t partition)
+{
+    struct rf_part *part = &table->parts[partition];
+    struct rf_job  *job = new_part_job(store, RF_JOB_RECORD, table, partition, 0);
+    for (uint32_t i = 0; job != NULL && i < part->n_damages; i++) {
+        if (!part->damages[i].recorded && job->n_damages < RF_RECORD_MAX) {
+            job->damages[job->n_damages++] = part->damages[i];
+        }
+    }
+    if (job != NULL) {
+        store->engine->partitions[partition].busy = true;
+        store->recording = true;
+    }
+    return job;
+}
+
+static bool has_unrecorded(const struct rf_part *part)
+{
+    bool found = false;
+    for (uint32_t i = 0; i < part->n_damages; i++) {
+        found = found || !part->damages[i].recorded;
+    }
+    return found;
+}
+
+static struct rf_job *begin_record(struct rf_store *store)
+{
+    const struct rf_engine *engine = store->engine;
+    bool                    left = false;
+    if (!store->damage_due || store->recording || store->wall_ms < store->retry_at_ms) {
+        return NULL;
+    }
+    for (uint32_t t = 0; t < store->n_tables; t++) {
+        for (uint32_t p = store->shard; p < engine->identity.n_partitions;
+             p += engine->config.n_shards) {
+            if (!has_unrecorded(&store->tables[t].parts[p])) {
+                continue;
+            }
+            left = true;
+            if (!engine->partitions[p].busy) {
+                return begin_record_of(store, &store->tables[t], p);
+            }
+        }
+    }
+    store->damage_due = left;
+    return NULL;
+}
+
+static void end_record(struct rf_store *store, struct rf_job *job, bool done)
+{
+    store->engine->partitions[job->partition].busy = false;
+    for (uint32_t i = 0; done && i < job->n_damages; i++) {
+        for (uint32_t j = 0; j < job->part->n_damages; j++) {
+            struct rf_damage *damage = &job->part->damages[j];
+            damage->recorded = damage->recorded || damage->id == job->damages[i].id;
+        }
+    }
+    store->retry_at_ms = done ? store->retry_at_ms : store->wall_ms + RETRY_MS;
+}
+
 /* ---- Begin and end ------------------------------------------------------------------------ */
 
 /* The disk becomes full: flushed memtables let the log go, which may be most of what is on a small
@@ -310,7 +398,10 @@ struct rf_job *rf_store_job_begin(struct rf_store *store)
         return NULL; /* nothing is acknowledged any more, nothing must change */
     }
     flush_when_full(store);
-    struct rf_job *job = begin_flush(store);
+    struct rf_job *job = begin_record(store);
+    if (job == NULL) {
+        job = begin_flush(store);
+    }
     if (job == NULL) {
         job = begin_trim(store);
     }
@@ -324,6 +415,13 @@ struct rf_job *rf_store_job_begin(struct rf_store *store)
  * is open, so they stay; the next start knows. */
 static void undo(struct rf_store *store, struct rf_job *job)
 {
+    uint32_t input = 0;
+    uint64_t block = 0;
+    if (job->result.rc == RF_CORRUPT && rf_merge_failed(&job->merge, &input, &block) &&
+        input < job->n_inputs) {
+        rf_damage_note_block(store, rf_store_table_of(store, job->policy.id), job->partition,
+                             job->inputs[input], block);
+    }
     rf_merge_fini(&job->merge);
     for (uint32_t i = 0; i < job->n_outputs; i++) {
         if (!job->commit_tried) {
@@ -337,9 +435,7 @@ static void undo(struct rf_store *store, struct rf_job *job)
     }
     for (uint32_t i = 0; i < job->n_inputs; i++) {
         job->inputs[i]->busy = false;
-        job->inputs[i]->damaged = job->inputs[i]->damaged || job->result.rc == RF_CORRUPT;
     }
-    store->stats.damaged_blocks += job->result.rc == RF_CORRUPT;
     store->flush_due = true;
     store->compaction_due = true;
     job->part->check_compaction = true;
@@ -373,6 +469,7 @@ struct rf_result rf_store_job_end(struct rf_store *store, struct rf_job *job)
     store->flushing = store->flushing && job->kind != RF_JOB_FLUSH;
     store->compacting = store->compacting && job->kind != RF_JOB_COMPACT;
     store->trimming = store->trimming && job->kind != RF_JOB_TRIM;
+    store->recording = store->recording && job->kind != RF_JOB_RECORD;
     store->stats.failed_jobs += finished && !done;
     bool told = (store->no_space & RF_SPACE_FLUSH) != 0 && job->result.rc == RF_DISK_RESERVE;
     if (finished && !done && !told) {
@@ -380,7 +477,8 @@ struct rf_result rf_store_job_end(struct rf_store *store, struct rf_job *job)
                store->shard,
                job->kind == RF_JOB_FLUSH     ? "flush"
                : job->kind == RF_JOB_COMPACT ? "compaction"
-                                             : "deletion",
+               : job->kind == RF_JOB_TRIM    ? "deletion"
+                                             : "recording a damage",
                job->partition, rf_rc_text(job->result.rc));
     }
     if (finished && job->kind == RF_JOB_FLUSH) {
@@ -388,6 +486,8 @@ struct rf_result rf_store_job_end(struct rf_store *store, struct rf_job *job)
     }
     if (job->kind == RF_JOB_TRIM) {
         end_trim(store, job, done);
+    } else if (job->kind == RF_JOB_RECORD) {
+        end_record(store, job, done);
     } else {
         end_part_job(store, job, done);
     }

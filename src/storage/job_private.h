@@ -6,10 +6,11 @@
 #include "storage/merge.h"
 #include "storage/sst_writer.h"
 
-enum rf_job_kind { RF_JOB_FLUSH, RF_JOB_COMPACT, RF_JOB_TRIM };
+enum rf_job_kind { RF_JOB_FLUSH, RF_JOB_COMPACT, RF_JOB_TRIM, RF_JOB_RECORD };
 enum rf_job_phase { RF_PHASE_START, RF_PHASE_WRITE, RF_PHASE_COMMIT, RF_PHASE_DONE };
 
-#define RF_TRIM_MAX 64u /* files deleted by one job */
+#define RF_RECORD_MAX 16u /* damages put on record by one job */
+#define RF_TRIM_MAX 64u   /* files deleted by one job */
 
 /* Deletion: files that nothing names any more, then log segments, oldest first. */
 struct rf_trim {
@@ -37,6 +38,7 @@ struct rf_job {
     uint64_t               output_max_bytes;
     uint64_t               wall_ms;
     bool                  may_drop; /* the node's hints: dead rows go when no other file has more */
+    bool                  drop;     /* the inputs go as they are, there is no output */
     struct rf_merge       merge;
     struct rf_sst_writer *writer;
     uint64_t              writing; /* number of its file */
@@ -44,6 +46,8 @@ struct rf_job {
     uint32_t              n_outputs;
     bool                  commit_tried; /* whether its files are on record is open */
     uint64_t              rows, dropped, expired, in_bytes, out_bytes;
+    struct rf_damage      damages[RF_RECORD_MAX];
+    uint32_t              n_damages;
     struct rf_trim        trim;
 };
 

@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "storage/job_private.h"
+#include "storage/purge.h"
 
 #define STEP_BYTES (1024u * 1024) /* of rows handled by one step */
 
@@ -29,6 +30,10 @@ static struct rf_result start(struct rf_job *job)
     struct rf_slice none = rf_slice(NULL, 0);
     rf_assert(job->engine->partitions[job->partition].busy);
     rf_assert((job->kind == RF_JOB_FLUSH) == (job->n_inputs == 0));
+    if (job->drop) {
+        job->phase = RF_PHASE_COMMIT;
+        return rf_result(RF_OK);
+    }
     RF_TRY(rf_partition_make_dir(job->engine, job->partition));
     RF_TRY(rf_merge_init(&job->merge, job->n_inputs + 1, &job->policy));
     if (job->kind == RF_JOB_FLUSH) {
@@ -48,32 +53,51 @@ static struct rf_result start(struct rf_job *job)
 
 /* ---- Rows --------------------------------------------------------------------------------- */
 
-/* May a file that is not among the inputs hold the key? */
-static bool is_elsewhere(const struct rf_job *job, uint64_t token, struct rf_slice key)
+static bool is_input(const struct rf_job *job, const struct rf_data_file *file)
 {
-    for (uint32_t i = 0; i < job->part->n_files; i++) {
-        const struct rf_data_file *file = job->part->files[i];
-        bool                       input = false;
-        for (uint32_t j = 0; j < job->n_inputs; j++) {
-            input = input || job->inputs[j] == file;
-        }
-        if (!input && rf_sst_may_hold(file->sst, token, key)) {
+    for (uint32_t i = 0; i < job->n_inputs; i++) {
+        if (job->inputs[i] == file) {
             return true;
         }
     }
     return false;
 }
 
+/* May a file that is not among the inputs hold the key? @param below only files with older versions
+ * that never expire count; 0: all do. */
+static bool is_elsewhere(const struct rf_job *job, uint64_t token, struct rf_slice key,
+                         uint64_t below)
+{
+    for (uint32_t i = 0; i < job->part->n_files; i++) {
+        const struct rf_data_file *file = job->part->files[i];
+        const struct rf_sst_info  *info = rf_sst_info(file->sst);
+        bool counts = below == 0 || (info->min_hlc < below && rf_purge_immortal_rows(info) != 0);
+        if (counts && !is_input(job, file) && rf_sst_may_hold(file->sst, token, key)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool may_leave_out(const struct rf_job *job, uint64_t token, const struct rf_row *row)
+{
+    if (!rf_row_is_dead(row, job->wall_ms)) {
+        return false;
+    }
+    if (rf_purge_row(&job->policy, row, job->wall_ms)) {
+        return !is_elsewhere(job, token, row->key, row->version.hlc);
+    }
+    return job->may_drop && !is_elsewhere(job, token, row->key, 0);
+}
+
 /* An expired value goes, its marker stays (D2). False: the whole row can be left out. */
 static bool prepare_row(struct rf_job *job, uint64_t token, struct rf_row *row)
 {
-    bool expired = row->expiry_ms != 0 && row->expiry_ms <= job->wall_ms;
-    bool dead = expired || row->flags != 0;
-    if (dead && job->may_drop && !is_elsewhere(job, token, row->key)) {
+    if (may_leave_out(job, token, row)) {
         job->dropped++;
         return false;
     }
-    if (expired && row->flags == 0) {
+    if (row->flags == 0 && rf_row_is_dead(row, job->wall_ms)) {
         row->flags = RF_ROW_MARKER;
         row->value = rf_slice(NULL, 0);
         job->expired++;
@@ -114,10 +138,11 @@ static struct rf_result close_output(struct rf_job *job)
     RF_TRY(rf_sst_writer_finish(job->writer, &info));
     rf_manifest_sst_path(&job->engine->partitions[job->partition].manifest, job->writing, path);
     RF_TRY(rf_sst_open(job->engine->config.fs, path, job->writing, &sst));
-    struct rf_data_file *file = rf_data_file_new(sst);
+    struct rf_data_file *file = rf_sst_filter_damaged(sst) ? NULL : rf_data_file_new(sst);
     if (file == NULL) {
+        struct rf_result why = rf_result(rf_sst_filter_damaged(sst) ? RF_CORRUPT : RF_NO_MEMORY);
         rf_sst_close(sst);
-        return rf_result(RF_NO_MEMORY);
+        return why;
     }
     rf_assert(job->n_outputs <= job->n_inputs);
     job->outputs[job->n_outputs++] = file;
@@ -182,12 +207,7 @@ static struct rf_result commit(struct rf_job *job)
         return rf_result(RF_NO_MEMORY);
     }
     for (uint32_t i = 0; i < job->n_outputs; i++) {
-        const struct rf_sst_info *info = rf_sst_info(job->outputs[i]->sst);
-        edits[i] = (struct rf_edit){.kind = RF_EDIT_ADD,
-                                    .level = info->level,
-                                    .file = info->file,
-                                    .table = info->table,
-                                    .size = info->file_size};
+        edits[i] = rf_edit_of(rf_sst_info(job->outputs[i]->sst));
     }
     for (uint32_t i = 0; i < job->n_inputs; i++) {
         edits[job->n_outputs + i] =
@@ -200,6 +220,26 @@ static struct rf_result commit(struct rf_job *job)
     }
     rf_mem_free(edits);
     return result;
+}
+
+/* Puts damages on record. */
+static struct rf_result record(struct rf_job *job)
+{
+    struct rf_partition *partition = &job->engine->partitions[job->partition];
+    struct rf_edit       edits[RF_RECORD_MAX];
+    rf_assert(job->n_damages >= 1 && job->n_damages <= RF_RECORD_MAX);
+    for (uint32_t i = 0; i < job->n_damages; i++) {
+        const struct rf_damage *damage = &job->damages[i];
+        edits[i] = (struct rf_edit){.kind = RF_EDIT_DAMAGE,
+                                    .file = damage->file,
+                                    .table = job->policy.id,
+                                    .first_token = damage->first_token,
+                                    .last_token = damage->last_token,
+                                    .max_hlc = damage->max_hlc,
+                                    .damage = damage->id};
+    }
+    job->phase = RF_PHASE_DONE;
+    return rf_manifest_commit(job->engine->config.fs, &partition->manifest, edits, job->n_damages);
 }
 
 /* ---- Deletion ----------------------------------------------------------------------------- */
@@ -287,6 +327,8 @@ bool rf_job_step(struct rf_job *job)
     rf_assert(rf_ok(job->result));
     if (job->kind == RF_JOB_TRIM) {
         job->result = trim_some(job);
+    } else if (job->kind == RF_JOB_RECORD) {
+        job->result = record(job);
     } else if (job->phase == RF_PHASE_START) {
         job->result = start(job);
     } else if (job->phase == RF_PHASE_WRITE) {

@@ -116,7 +116,7 @@ void rf_store_request_compaction(struct rf_store *store)
         for (uint32_t p = store->shard; p < store->engine->identity.n_partitions;
              p += store->engine->config.n_shards) {
             struct rf_part *part = &store->tables[t].parts[p];
-            part->want_major = part->n_files > 1;
+            part->want_major = part->n_files != 0;
             store->compaction_due = store->compaction_due || part->want_major;
         }
     }

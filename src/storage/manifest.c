@@ -19,6 +19,7 @@ void rf_manifest_init(struct rf_manifest *manifest, const char *dir, uint32_t pa
 void rf_manifest_fini(struct rf_manifest *manifest)
 {
     rf_mem_free(manifest->files);
+    rf_mem_free(manifest->damages);
     *manifest = (struct rf_manifest){0};
 }
 
@@ -52,25 +53,31 @@ bool rf_manifest_holds(const struct rf_manifest *manifest, uint64_t file)
     return find_file(manifest, file) < manifest->n_files;
 }
 
-static struct rf_result reserve(struct rf_manifest *manifest, uint32_t more)
+static struct rf_result grow_list(struct rf_edit **list, uint32_t *cap, uint32_t needed)
 {
-    uint32_t cap = manifest->cap_files == 0 ? 8 : manifest->cap_files;
-    while (cap < manifest->n_files + more) {
-        cap *= 2;
+    uint32_t to = *cap == 0 ? 8 : *cap;
+    while (to < needed) {
+        to *= 2;
     }
-    if (cap != manifest->cap_files) {
-        struct rf_edit *grown = rf_mem_realloc(manifest->files, sizeof(*grown) * cap);
+    if (to != *cap) {
+        struct rf_edit *grown = rf_mem_realloc(*list, sizeof(*grown) * to);
         if (grown == NULL) {
             return rf_result(RF_NO_MEMORY);
         }
-        manifest->files = grown;
-        manifest->cap_files = cap;
+        *list = grown;
+        *cap = to;
     }
-    rf_assert(manifest->n_files + more <= manifest->cap_files);
+    rf_assert(needed <= *cap);
     return rf_result(RF_OK);
 }
 
-/* There is room for one more file. */
+static struct rf_result reserve(struct rf_manifest *manifest, uint32_t more)
+{
+    RF_TRY(grow_list(&manifest->damages, &manifest->cap_damages, manifest->n_damages + more));
+    return grow_list(&manifest->files, &manifest->cap_files, manifest->n_files + more);
+}
+
+/* There is room for one more file and damage. */
 static void take_edit(struct rf_manifest *manifest, const struct rf_edit *edit)
 {
     uint32_t at = find_file(manifest, edit->file);
@@ -87,9 +94,14 @@ static void take_edit(struct rf_manifest *manifest, const struct rf_edit *edit)
             manifest->files[at] = manifest->files[--manifest->n_files];
         }
         break;
+    case RF_EDIT_DAMAGE:
+        rf_assert(manifest->n_damages < manifest->cap_damages);
+        manifest->damages[manifest->n_damages++] = *edit;
+        break;
     case RF_EDIT_QUARANTINE:
     default:
         manifest->quarantined = true;
+        manifest->quarantine = edit->damage;
         break;
     }
 }
@@ -199,7 +211,7 @@ static struct rf_result write_snapshot(struct rf_fs fs, struct rf_manifest *mani
 {
     char     path[RF_MANIFEST_PATH];
     char     final_path[RF_MANIFEST_PATH];
-    uint32_t n = manifest->n_files + n_edits + 1;
+    uint32_t n = manifest->n_files + manifest->n_damages + n_edits + 1;
     rf_assert(n <= RF_MANIFEST_EDITS_MAX);
     struct rf_edit *all = RF_NEW_ARRAY(struct rf_edit, n);
     if (all == NULL) {
@@ -209,8 +221,11 @@ static struct rf_result write_snapshot(struct rf_fs fs, struct rf_manifest *mani
     for (uint32_t i = 0; i < manifest->n_files; i++) {
         all[n++] = manifest->files[i];
     }
+    for (uint32_t i = 0; i < manifest->n_damages; i++) {
+        all[n++] = manifest->damages[i];
+    }
     if (manifest->quarantined) {
-        all[n++] = (struct rf_edit){.kind = RF_EDIT_QUARANTINE};
+        all[n++] = (struct rf_edit){.kind = RF_EDIT_QUARANTINE, .damage = manifest->quarantine};
     }
     for (uint32_t i = 0; i < n_edits; i++) {
         all[n++] = edits[i];

@@ -15,12 +15,15 @@ struct rf_manifest {
     uint32_t        partition;
     struct rf_edit *files; /* kind ADD each */
     uint32_t        n_files, cap_files;
+    struct rf_edit *damages; /* kind DAMAGE each */
+    uint32_t        n_damages, cap_damages;
     uint64_t        next_file; /* next free number; unique in the node: partition in the top bits */
     uint64_t        generation;
     uint64_t        n_records; /* in the file */
     uint64_t        size;      /* of the file: where the next record goes */
     bool            exists;
     bool            quarantined;
+    uint64_t        quarantine;  /* number of that damage */
     bool            must_switch; /* the tail is not clean: the next commit writes a new file */
 };
 

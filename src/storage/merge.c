@@ -6,7 +6,8 @@
 struct rf_result rf_merge_init(struct rf_merge *merge, uint32_t max_sources,
                                const struct rf_table_policy *policy)
 {
-    *merge = (struct rf_merge){.policy = policy, .cap = max_sources, .end = true};
+    *merge =
+        (struct rf_merge){.policy = policy, .cap = max_sources, .failed = max_sources, .end = true};
     merge->sources = RF_NEW_ARRAY(struct rf_merge_source, max_sources + 1);
     return rf_result(merge->sources == NULL ? RF_NO_MEMORY : RF_OK);
 }
@@ -20,6 +21,16 @@ void rf_merge_fini(struct rf_merge *merge)
     }
     rf_mem_free(merge->sources);
     *merge = (struct rf_merge){.end = true};
+}
+
+bool rf_merge_failed(const struct rf_merge *merge, uint32_t *ret_source, uint64_t *ret_block)
+{
+    if (merge->failed >= merge->n) {
+        return false;
+    }
+    *ret_source = merge->failed;
+    *ret_block = merge->sources[merge->failed].sst.block.number;
+    return true;
 }
 
 /* Takes the row under the source's iterator. */
@@ -41,7 +52,11 @@ struct rf_result rf_merge_add_sst(struct rf_merge *merge, const struct rf_sst *s
     rf_assert(merge->n < merge->cap);
     struct rf_merge_source *source = &merge->sources[merge->n++];
     *source = (struct rf_merge_source){.is_sst = true, .end = true};
-    RF_TRY(rf_sst_seek(sst, token, key, cached_only, &source->sst));
+    struct rf_result sought = rf_sst_seek(sst, token, key, cached_only, &source->sst);
+    if (!rf_ok(sought)) {
+        merge->failed = merge->n - 1;
+        return sought;
+    }
     load_row(source);
     return rf_result(RF_OK);
 }
@@ -105,7 +120,9 @@ struct rf_result rf_merge_next(struct rf_merge *merge)
             continue;
         }
         if (source->is_sst) {
+            merge->failed = i;
             RF_TRY(rf_sst_next(&source->sst));
+            merge->failed = merge->cap;
         } else {
             rf_memtable_iter_next(&source->memtable);
         }

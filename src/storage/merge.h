@@ -23,6 +23,7 @@ struct rf_merge {
     struct rf_merge_source       *sources;
     uint32_t                      n, cap;
     bool                          end;
+    uint32_t                      failed; /* the source that could not be read; cap: none */
     /* The row under the merge, unless at the end; borrows its source until the next step. */
     uint64_t      token;
     struct rf_row row;
@@ -42,5 +43,8 @@ void rf_merge_add_memtable(struct rf_merge *merge, const struct rf_memtable *mem
 void rf_merge_start(struct rf_merge *merge);
 /* To the next key. As rf_sst_next. */
 RF_CHECKED struct rf_result rf_merge_next(struct rf_merge *merge);
+/* After a failure: the source (in order of adding) and the block that could not be read. False: it was
+ * not a source. */
+bool rf_merge_failed(const struct rf_merge *merge, uint32_t *ret_source, uint64_t *ret_block);
 
 #endif

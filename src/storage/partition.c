@@ -86,7 +86,7 @@ struct rf_result rf_partition_make_dir(struct rf_engine *engine, uint32_t partit
 struct rf_result rf_partition_quarantine(struct rf_engine *engine, uint32_t partition)
 {
     struct rf_partition *self = &engine->partitions[partition];
-    struct rf_edit       edit = {.kind = RF_EDIT_QUARANTINE};
+    struct rf_edit       edit = {.kind = RF_EDIT_QUARANTINE, .damage = self->last_damage + 1};
     rf_assert(!self->busy);
     if (self->quarantined) {
         return rf_result(RF_OK);
@@ -94,6 +94,7 @@ struct rf_result rf_partition_quarantine(struct rf_engine *engine, uint32_t part
     RF_TRY(rf_partition_make_dir(engine, partition));
     RF_TRY(rf_manifest_commit(engine->config.fs, &self->manifest, &edit, 1));
     self->quarantined = true;
+    self->quarantine = ++self->last_damage;
     engine->recovery.quarantined_partitions++;
     return rf_result(RF_OK);
 }
@@ -128,6 +129,63 @@ static void see_file(void *argument, const char *name)
     seen->numbers[seen->n++] = number;
 }
 
+/* What is on record as lost. */
+static struct rf_result load_damages(struct rf_engine *engine, uint32_t partition)
+{
+    struct rf_partition *self = &engine->partitions[partition];
+    struct rf_store     *store = rf_store_of_partition(engine, partition);
+    for (uint32_t i = 0; i < self->manifest.n_damages; i++) {
+        const struct rf_edit  *edit = &self->manifest.damages[i];
+        struct rf_store_table *table = rf_store_table_of(store, edit->table);
+        struct rf_damage       damage = {.id = edit->damage,
+                                         .file = edit->file,
+                                         .first_token = edit->first_token,
+                                         .last_token = edit->last_token,
+                                         .max_hlc = edit->max_hlc,
+                                         .recorded = true};
+        if (table == NULL || !rf_damage_add(&table->parts[partition], &damage)) {
+            return rf_result(RF_NO_MEMORY);
+        }
+        self->last_damage = edit->damage > self->last_damage ? edit->damage : self->last_damage;
+    }
+    /* Above all numbers of former runs, also of those that no record tells of any more. */
+    uint64_t first = engine->identity.generation << RF_DAMAGE_BITS;
+    self->last_damage = first > self->last_damage ? first : self->last_damage;
+    if (self->manifest.quarantine > self->last_damage) {
+        self->last_damage = self->manifest.quarantine;
+    }
+    return rf_result(RF_OK);
+}
+
+struct rf_edit rf_edit_of(const struct rf_sst_info *info)
+{
+    return (struct rf_edit){.kind = RF_EDIT_ADD,
+                            .level = info->level,
+                            .file = info->file,
+                            .table = info->table,
+                            .size = info->file_size,
+                            .first_token = info->first_token,
+                            .last_token = info->last_token,
+                            .max_hlc = info->max_hlc};
+}
+
+static void warn_of_damage(const char *path, bool filter_only)
+{
+    if (filter_only) {
+        rf_log(
+            RF_LOG_WARN, "filter_damaged",
+            "path=\"%s\" text=\"the file's filter is left out; its rows are complete, absent keys "
+            "cost a read\"",
+            path);
+        return;
+    }
+    rf_log(
+        RF_LOG_ERROR, "file_damaged",
+        "path=\"%s\" text=\"the file cannot be used; this replica does not answer for keys whose "
+        "newest version may be in it until they are repaired\"",
+        path);
+}
+
 /* Opens a file of the manifest and hands it to its table. Damage is the part's, not the start's. */
 static struct rf_result open_file(struct rf_engine *engine, uint32_t partition,
                                   const struct rf_edit *edit)
@@ -147,15 +205,14 @@ static struct rf_result open_file(struct rf_engine *engine, uint32_t partition,
                   opened.rc == RF_NOT_FOUND || (rf_ok(opened) && !fits);
     if (broken) {
         rf_sst_close(sst);
-        rf_log(RF_LOG_ERROR, "file_damaged",
-               "path=\"%s\" text=\"the file cannot be used; this replica does not answer for the "
-               "partition's keys of this table until it is repaired\"",
-               path);
-        table->parts[partition].damaged = true;
+        warn_of_damage(path, false);
         engine->recovery.damaged_files++;
-        return rf_result(RF_OK);
+        return rf_damage_note_file(engine, &table->parts[partition], partition, edit);
     }
     RF_TRY(opened);
+    if (rf_sst_filter_damaged(sst)) {
+        warn_of_damage(path, true);
+    }
     engine->recovery.files++;
     struct rf_data_file *file = rf_data_file_new(sst);
     struct rf_result     room = rf_part_reserve(&table->parts[partition], 1);
@@ -165,6 +222,9 @@ static struct rf_result open_file(struct rf_engine *engine, uint32_t partition,
         return rf_result(RF_NO_MEMORY);
     }
     rf_part_insert(&table->parts[partition], file);
+    for (uint32_t i = 0; i < table->parts[partition].n_damages; i++) {
+        file->damaged = file->damaged || table->parts[partition].damages[i].file == file->number;
+    }
     store->compaction_due = true;
     return rf_result(RF_OK);
 }
@@ -183,11 +243,7 @@ static struct rf_result adopt_file(struct rf_engine *engine, uint32_t partition,
         return rf_result(RF_OK);
     }
     const struct rf_sst_info *info = rf_sst_info(sst);
-    struct rf_edit            edit = {.kind = RF_EDIT_ADD,
-                                      .level = info->level,
-                                      .file = number,
-                                      .table = info->table,
-                                      .size = info->file_size};
+    struct rf_edit            edit = rf_edit_of(info);
     bool                      fits = info->partition == partition;
     rf_sst_close(sst);
     if (fits) {
@@ -257,6 +313,10 @@ static struct rf_result open_partition(struct rf_engine *engine, uint32_t partit
     }
     rf_mem_free(seen.numbers);
     self->quarantined = self->manifest.quarantined;
+    self->quarantine = self->manifest.quarantine;
+    if (rf_ok(result)) {
+        result = load_damages(engine, partition);
+    }
     engine->recovery.quarantined_partitions += self->quarantined;
     if (rf_ok(result) && lost) {
         result = rf_partition_quarantine(engine, partition);

@@ -203,8 +203,10 @@ struct rf_result rf_scan_answer(struct rf_store *store, struct rf_scan *scan,
         blob = rf_blob_copy(rf_buf_slice(&scan->found));
         result = rf_result(blob == NULL ? RF_NO_MEMORY : RF_OK);
     }
-    bool can_say = rf_part_can_say(store, table, scan->op.partition) && result.rc != RF_CORRUPT &&
-                   result.rc != RF_IO_ERROR;
+    bool own = scan->op.table < RF_TABLE_FIRST_USER;
+    bool can_say = result.rc != RF_CORRUPT && result.rc != RF_IO_ERROR &&
+                   (own || !rf_damage_in_range(store, table, scan->op.partition, scan->op.token,
+                                               scan->op.token_last));
     if (!rf_ok(result) || !can_say) {
         rf_blob_drop(blob);
         store->stats.cannot_say += !can_say;

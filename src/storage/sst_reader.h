@@ -9,10 +9,12 @@
 #include "base/fs.h"
 #include "format/row.h"
 #include "format/sst.h"
+#include "storage/sst_rows.h"
 
 struct rf_sst;
 
-/* Opens, and reads footer, index and filter into memory. @param file its number.
+/* Opens, and reads footer, index and filter into memory. A damaged filter is left out: the file is
+ * complete without it. @param file its number.
  * RF_OK, RF_CORRUPT, RF_WRONG_VERSION, RF_NO_MEMORY, or as rf_fs. */
 RF_CHECKED struct rf_result rf_sst_open(struct rf_fs fs, const char *path, uint64_t file,
                                         struct rf_sst **ret_sst);
@@ -20,18 +22,24 @@ void                        rf_sst_close(struct rf_sst *sst); /* NULL is allowed
 const struct rf_sst_info   *rf_sst_info(const struct rf_sst *sst);
 size_t                      rf_sst_memory(const struct rf_sst *sst); /* bytes of index and filter */
 
+bool rf_sst_filter_damaged(const struct rf_sst *sst);
+/* The tokens that may have rows in data block `number` (which may be damaged), both inclusive. */
+void rf_sst_block_tokens(const struct rf_sst *sst, uint64_t number, uint64_t *ret_first,
+                         uint64_t *ret_last);
+
 /* False: the table certainly has no row of that key (S69). Does not read. */
 bool rf_sst_may_hold(const struct rf_sst *sst, uint64_t token, struct rf_slice key);
 
 /* One block in memory. Starts as zeros; rf_sst_block_fini frees. */
 struct rf_sst_block {
-    bool            cached_only; /* reads never wait for the disk: RF_PENDING instead */
-    uint64_t        number;      /* of the block that was read last, or could not be */
-    struct rf_buf   stored;
-    struct rf_buf   raw;
-    struct rf_slice rows;    /* checked, decompressed, without its trailer */
-    const uint8_t  *offsets; /* u32 each */
-    uint32_t        n;
+    bool               cached_only; /* reads never wait for the disk: RF_PENDING instead */
+    uint64_t           number;      /* of the block that was read last, or could not be */
+    struct rf_buf      stored;      /* as in the file, checked */
+    struct rf_buf      raw;         /* the body, when it was compressed */
+    struct rf_sst_rows rows;
+    struct rf_slice    packed; /* the body as stored */
+    struct rf_slice    body;   /* the raw body as far as it was needed */
+    bool               is_packed;
 };
 
 void rf_sst_block_fini(struct rf_sst_block *block);

@@ -7,24 +7,24 @@
 #include "base/mem.h"
 #include "format/codec.h"
 #include "storage/bloom.h"
+#include "storage/sst_rows.h"
 
-#define BLOCK_TARGET 4096u       /* raw bytes after which a block ends */
+#define BLOCK_TARGET 2048u       /* raw bytes after which a block ends */
 #define WRITE_SIZE (256u * 1024) /* bytes per call */
 
 struct rf_sst_writer {
-    struct rf_fs          fs;
-    struct rf_file        file;
-    struct rf_sst_options options;
-    struct rf_sst_info    info;
-    struct rf_buf         out;     /* blocks that are not written yet */
-    uint64_t              written; /* file offset of out's first byte */
-    struct rf_buf         block;   /* rows of the open block */
-    struct rf_buf         offsets; /* their places in it, u32 each */
-    struct rf_buf         index;
-    struct rf_buf         hashes;      /* u64 per key, for the filter */
-    uint64_t              block_first; /* token */
-    uint64_t              last_token;
-    uint64_t              before_token; /* last token of the block before */
+    struct rf_fs               fs;
+    struct rf_file             file;
+    struct rf_sst_options      options;
+    struct rf_sst_info         info;
+    struct rf_buf              out;     /* blocks that are not written yet */
+    uint64_t                   written; /* file offset of out's first byte */
+    struct rf_buf              index;
+    struct rf_buf              hashes;      /* u64 per key, for the filter */
+    struct rf_sst_rows_builder rows;        /* of the open block */
+    uint64_t                   block_first; /* token */
+    uint64_t                   last_token;
+    uint64_t                   before_token; /* last token of the block before */
 };
 
 struct rf_result rf_sst_writer_new(struct rf_fs fs, const char *path,
@@ -44,6 +44,8 @@ struct rf_result rf_sst_writer_new(struct rf_fs fs, const char *path,
                                         .level = options->level,
                                         .codec = options->codec,
                                         .min_hlc = UINT64_MAX,
+                                        .min_expiry_ms = UINT64_MAX,
+                                        .min_dead_hlc = UINT64_MAX,
                                         .bloom_seed = options->bloom_seed};
     struct rf_result opened =
         fs.ops->open(fs.context, path, RF_OPEN_WRITE | RF_OPEN_CREATE, &writer->file);
@@ -72,7 +74,7 @@ static struct rf_result push_out(struct rf_sst_writer *writer, size_t at_least)
     return rf_result(RF_OK);
 }
 
-/* Compresses into the output if that saves an eighth or more; returns the payload's size, 0: no. */
+/* Compresses into the output if that saves an eighth or more; returns the size, 0: no. */
 static uint32_t compress(struct rf_sst_writer *writer, struct rf_slice raw, uint8_t *to)
 {
     if (writer->options.codec != RF_SST_LZ4 || raw.size < 64) {
@@ -83,7 +85,20 @@ static uint32_t compress(struct rf_sst_writer *writer, struct rf_slice raw, uint
     return n <= 0 ? 0 : (uint32_t)n;
 }
 
-/* Appends a sealed block to the output. */
+/* Seals the block whose payload stands behind the room for its header at the output's end. */
+static struct rf_result seal_block(struct rf_sst_writer *writer, struct rf_sst_block_head head,
+                                   uint32_t *ret_size)
+{
+    head.file = writer->options.file;
+    head.offset = offset_of_next(writer);
+    rf_assert(head.stored_size <= head.raw_size);
+    rf_sst_block_seal(writer->out.data + writer->out.size, &head);
+    *ret_size = RF_SST_BLOCK_HEADER + head.stored_size;
+    writer->out.size += *ret_size;
+    return push_out(writer, WRITE_SIZE);
+}
+
+/* Appends an index or filter block. */
 static struct rf_result put_block(struct rf_sst_writer *writer, enum rf_sst_kind kind,
                                   struct rf_slice raw, uint32_t *ret_size)
 {
@@ -91,35 +106,47 @@ static struct rf_result put_block(struct rf_sst_writer *writer, enum rf_sst_kind
     if (block == NULL || raw.size > UINT32_MAX) {
         return rf_result(RF_NO_MEMORY);
     }
-    uint32_t packed = kind == RF_SST_DATA ? compress(writer, raw, block + RF_SST_BLOCK_HEADER) : 0;
+    memcpy(block + RF_SST_BLOCK_HEADER, raw.data, raw.size);
+    struct rf_sst_block_head head = {.kind = kind,
+                                     .codec = RF_SST_NONE,
+                                     .stored_size = (uint32_t)raw.size,
+                                     .raw_size = (uint32_t)raw.size};
+    return seal_block(writer, head, ret_size);
+}
+
+/* Appends a data block: the directory as it is, the body compressed if that is worth it. */
+static struct rf_result put_rows(struct rf_sst_writer *writer)
+{
+    struct rf_slice body = rf_buf_slice(&writer->rows.body);
+    size_t          directory = rf_sst_rows_directory_size(&writer->rows);
+    uint32_t        size = 0;
+    uint8_t *block = rf_buf_reserve(&writer->out, RF_SST_BLOCK_HEADER + directory + body.size);
+    if (block == NULL || directory + body.size > UINT32_MAX) {
+        return rf_result(RF_NO_MEMORY);
+    }
+    rf_sst_rows_directory(&writer->rows, block + RF_SST_BLOCK_HEADER);
+    uint8_t *to = block + RF_SST_BLOCK_HEADER + directory;
+    uint32_t packed = compress(writer, body, to);
     if (packed == 0) {
-        memcpy(block + RF_SST_BLOCK_HEADER, raw.data, raw.size);
+        memcpy(to, body.data, body.size);
     }
     struct rf_sst_block_head head = {
-        .kind = kind,
+        .kind = RF_SST_DATA,
         .codec = packed == 0 ? RF_SST_NONE : RF_SST_LZ4,
-        .stored_size = packed == 0 ? (uint32_t)raw.size : packed,
-        .raw_size = (uint32_t)raw.size,
-        .file = writer->options.file,
-        .offset = offset_of_next(writer),
+        .stored_size = (uint32_t)(directory + (packed == 0 ? body.size : packed)),
+        .raw_size = (uint32_t)(directory + body.size),
     };
-    rf_assert(head.stored_size <= head.raw_size);
-    rf_sst_block_seal(block, &head);
-    *ret_size = RF_SST_BLOCK_HEADER + head.stored_size;
-    writer->out.size += *ret_size;
-    return push_out(writer, WRITE_SIZE);
+    writer->info.raw_bytes += head.raw_size;
+    return seal_block(writer, head, &size);
 }
 
 static struct rf_result end_block(struct rf_sst_writer *writer)
 {
-    uint32_t n = (uint32_t)(writer->offsets.size / 4);
-    if (n == 0) {
+    if (writer->rows.n == 0) {
         return rf_result(RF_OK);
     }
-    rf_buf_append_slice(&writer->block, rf_buf_slice(&writer->offsets));
-    rf_put_u32(&writer->block, n);
     uint8_t *entry = rf_buf_reserve(&writer->index, RF_SST_INDEX_ENTRY);
-    if (writer->block.failed || entry == NULL) {
+    if (entry == NULL) {
         return rf_result(RF_NO_MEMORY);
     }
     struct rf_sst_index_entry place = {
@@ -127,33 +154,57 @@ static struct rf_result end_block(struct rf_sst_writer *writer)
         .offset = offset_of_next(writer),
         .continues = writer->info.n_blocks != 0 && writer->before_token == writer->block_first,
     };
-    writer->info.raw_bytes += writer->block.size;
-    RF_TRY(put_block(writer, RF_SST_DATA, rf_buf_slice(&writer->block), &place.size));
+    RF_TRY(put_rows(writer));
     rf_sst_index_put(entry, &place);
     writer->index.size += RF_SST_INDEX_ENTRY;
     writer->info.n_blocks++;
     rf_assert(writer->index.size == writer->info.n_blocks * RF_SST_INDEX_ENTRY);
     writer->before_token = writer->last_token;
-    rf_buf_clear(&writer->block);
-    rf_buf_clear(&writer->offsets);
+    rf_sst_rows_clear(&writer->rows);
     return rf_result(RF_OK);
+}
+
+static uint64_t min_of(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+static uint64_t max_of(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
+static void count_dead(struct rf_sst_info *info, const struct rf_row *row)
+{
+    info->tombstones++;
+    info->min_dead_hlc = min_of(info->min_dead_hlc, row->version.hlc);
+    info->max_dead_hlc = max_of(info->max_dead_hlc, row->version.hlc);
+}
+
+static void count_value(struct rf_sst_info *info, const struct rf_row *row)
+{
+    if (row->expiry_ms != 0) {
+        info->expiring++;
+        info->min_expiry_ms = min_of(info->min_expiry_ms, row->expiry_ms);
+        info->max_expiry_ms = max_of(info->max_expiry_ms, row->expiry_ms);
+    }
 }
 
 static void count_row(struct rf_sst_info *info, uint64_t token, const struct rf_row *row)
 {
-    bool dead = (row->flags & (RF_ROW_TOMBSTONE | RF_ROW_MARKER)) != 0;
     if (info->rows++ == 0) {
         info->first_token = token;
     }
     info->last_token = token;
-    info->tombstones += dead;
-    info->expiring += !dead && row->expiry_ms != 0;
-    info->min_hlc = row->version.hlc < info->min_hlc ? row->version.hlc : info->min_hlc;
-    info->max_hlc = row->version.hlc > info->max_hlc ? row->version.hlc : info->max_hlc;
-    uint64_t expiry_ms = row->expiry_ms == 0 ? UINT64_MAX : row->expiry_ms;
+    info->min_hlc = min_of(info->min_hlc, row->version.hlc);
+    info->max_hlc = max_of(info->max_hlc, row->version.hlc);
     rf_assert(info->min_hlc <= info->max_hlc);
     rf_assert(info->first_token <= info->last_token);
-    info->max_expiry_ms = expiry_ms > info->max_expiry_ms ? expiry_ms : info->max_expiry_ms;
+    if ((row->flags & (RF_ROW_TOMBSTONE | RF_ROW_MARKER)) != 0) {
+        count_dead(info, row);
+    } else {
+        count_value(info, row);
+    }
 }
 
 struct rf_result rf_sst_writer_add(struct rf_sst_writer *writer, uint64_t token,
@@ -162,22 +213,25 @@ struct rf_result rf_sst_writer_add(struct rf_sst_writer *writer, uint64_t token,
     rf_assert(writer->info.rows == 0 || token >= writer->last_token);
     rf_assert(row->key.size >= 1);
     rf_assert(rf_row_exists(row));
-    bool full =
-        writer->block.size >= BLOCK_TARGET ||
-        (writer->block.size != 0 && writer->block.size + rf_row_size(row) > 2 * BLOCK_TARGET);
+    size_t size = rf_sst_rows_size(&writer->rows);
+    bool   full = size >= BLOCK_TARGET ||
+                (size != 0 && size + row->key.size + row->value.size > 2 * BLOCK_TARGET);
     if (full) {
         RF_TRY(end_block(writer));
     }
-    if (writer->block.size == 0) {
+    struct rf_result added = rf_sst_rows_add(&writer->rows, token, row);
+    if (added.rc == RF_LIMIT) {
+        RF_TRY(end_block(writer));
+        added = rf_sst_rows_add(&writer->rows, token, row);
+    }
+    RF_TRY(added);
+    if (writer->rows.n == 1) {
         writer->block_first = token;
     }
-    rf_put_u32(&writer->offsets, (uint32_t)writer->block.size);
-    rf_put_u64(&writer->block, token);
-    rf_row_encode(&writer->block, row);
     if (writer->options.bloom_bits_per_key != 0) {
         rf_put_u64(&writer->hashes, rf_hash64(row->key, writer->options.bloom_seed));
     }
-    if (writer->block.failed || writer->offsets.failed || writer->hashes.failed) {
+    if (writer->hashes.failed) {
         return rf_result(RF_NO_MEMORY);
     }
     writer->last_token = token;
@@ -192,7 +246,7 @@ uint64_t rf_sst_writer_rows(const struct rf_sst_writer *writer)
 
 uint64_t rf_sst_writer_bytes(const struct rf_sst_writer *writer)
 {
-    return offset_of_next(writer) + writer->block.size;
+    return offset_of_next(writer) + rf_sst_rows_size(&writer->rows);
 }
 
 static struct rf_result put_bloom(struct rf_sst_writer *writer)
@@ -230,7 +284,7 @@ struct rf_result rf_sst_writer_finish(struct rf_sst_writer *writer, struct rf_ss
     RF_TRY(put_bloom(writer));
     writer->info.file_size = offset_of_next(writer) + RF_SST_FOOTER;
     rf_assert(writer->info.n_blocks >= 1);
-    rf_assert(writer->block.size == 0);
+    rf_assert(writer->rows.n == 0);
     rf_sst_footer_encode(footer, &writer->info);
     rf_buf_append(&writer->out, footer, sizeof(footer));
     if (writer->out.failed) {
@@ -249,8 +303,7 @@ void rf_sst_writer_free(struct rf_sst_writer *writer)
     }
     writer->fs.ops->close(writer->fs.context, writer->file);
     rf_buf_fini(&writer->out);
-    rf_buf_fini(&writer->block);
-    rf_buf_fini(&writer->offsets);
+    rf_sst_rows_fini(&writer->rows);
     rf_buf_fini(&writer->index);
     rf_buf_fini(&writer->hashes);
     rf_mem_free(writer);

@@ -47,7 +47,8 @@ struct rf_result rf_store_init(struct rf_store *store, struct rf_engine *engine,
     *store = (struct rf_store){.magic = RF_STORE_MAGIC, .engine = engine, .shard = shard};
     store->cold.end = &store->cold.first;
     bool made = rf_store_table_of(store, RF_TABLE_META) != NULL &&
-                rf_store_table_of(store, RF_TABLE_HINTS) != NULL;
+                rf_store_table_of(store, RF_TABLE_HINTS) != NULL &&
+                rf_store_table_of(store, RF_TABLE_HEALED) != NULL;
     for (uint32_t t = 0; t < store->n_tables; t++) {
         store->tables[t].policy.bloom_bits_per_key = 10;
     }
@@ -70,11 +71,12 @@ static void fini_part(struct rf_part *part)
         rf_data_file_drop(part->files[i]);
     }
     rf_mem_free(part->files);
+    rf_mem_free(part->damages);
 }
 
 void rf_store_fini(struct rf_store *store)
 {
-    rf_assert(!store->flushing && !store->compacting && !store->trimming);
+    rf_assert(!store->flushing && !store->compacting && !store->trimming && !store->recording);
     rf_cold_fini(store);
     for (uint32_t t = 0; t < store->n_tables; t++) {
         for (uint32_t p = 0; p < store->engine->identity.n_partitions; p++) {
@@ -92,6 +94,8 @@ void rf_store_fini(struct rf_store *store)
     done_list_fini(&store->ready);
     rf_sst_block_fini(&store->blocks[0]);
     rf_sst_block_fini(&store->blocks[1]);
+    rf_sst_block_fini(&store->healed_blocks[0]);
+    rf_sst_block_fini(&store->healed_blocks[1]);
     rf_wal_free(store->wal);
     *store = (struct rf_store){0};
 }
@@ -217,12 +221,27 @@ static enum rf_store_status store_row(struct rf_store *store, struct rf_store_ta
     return rf_ok(logged) ? RF_STORE_STORED : RF_STORE_FAILED;
 }
 
+/* The key's row is what a quorum of the other replicas has: it does not matter any more what was lost
+ * (D10). Waits with the row itself. */
+static enum rf_store_status note_healed(struct rf_store *store, const struct rf_store_table *table,
+                                        const struct rf_store_op *op, uint64_t *seq)
+{
+    uint8_t            key[RF_ROW_KEY_MAX];
+    struct rf_store_op note = {.table = RF_TABLE_HEALED, .token = op->token};
+    if (!rf_damage_heal(store, table, op, key, &note.row)) {
+        return RF_STORE_STORED;
+    }
+    store->stats.healed_keys++;
+    return store_row(store, rf_store_table_of(store, RF_TABLE_HEALED), &note, seq);
+}
+
 /* A damaged file hinders no write (D10): what can be read of it is compared. */
 static struct rf_result finish_apply(struct rf_store *store, struct rf_store_table *table,
                                      const struct rf_store_op *op, const struct rf_search *search,
                                      struct rf_store_done *done)
 {
     uint64_t seq = search->seq;
+    bool     newer = true;
     done->row.version = op->row.version;
     if (rf_row_exists(&search->best)) {
         int order = rf_table_resolve(&table->policy, &op->row, &search->best);
@@ -234,12 +253,14 @@ static struct rf_result finish_apply(struct rf_store *store, struct rf_store_tab
             done->status = RF_STORE_NEWER;
             return rf_result(RF_OK);
         }
-        if (order <= 0) {
-            done->status = RF_STORE_STORED; /* what we have wins: done once that is durable */
-            return rf_store_wait_durable(store, seq, done);
-        }
+        newer = order > 0;
     }
-    done->status = store_row(store, table, op, &seq);
+    /* When what we have wins, it is done once that is durable. */
+    enum rf_store_status stored = newer ? store_row(store, table, op, &seq) : RF_STORE_STORED;
+    if (stored == RF_STORE_STORED && op->heals != 0) {
+        stored = note_healed(store, table, op, &seq);
+    }
+    done->status = stored;
     return done->status == RF_STORE_STORED ? rf_store_wait_durable(store, seq, done)
                                            : rf_result(RF_OK);
 }
@@ -250,6 +271,7 @@ static struct rf_result finish_read(struct rf_store *store, enum rf_find found,
     if (found != RF_FIND_FOUND) {
         store->stats.cannot_say += found == RF_FIND_CANNOT_SAY;
         done->status = found == RF_FIND_ABSENT ? RF_STORE_ABSENT : RF_STORE_CANNOT_SAY;
+        done->damage = found == RF_FIND_ABSENT ? 0 : search->damage;
         return rf_result(RF_OK);
     }
     store->stats.memtable_hits += search->seq != 0;
@@ -419,6 +441,7 @@ static void add_part_stats(const struct rf_part *part, struct rf_store_stats *st
         stats->memtable_bytes += memtables[i] == NULL ? 0 : rf_memtable_bytes(memtables[i]);
         stats->memtable_rows += memtables[i] == NULL ? 0 : rf_memtable_rows(memtables[i]);
     }
+    stats->damages += part->n_damages;
     for (uint32_t i = 0; i < part->n_files; i++) {
         stats->files++;
         stats->file_bytes += rf_sst_info(part->files[i]->sst)->file_size;

@@ -14,6 +14,9 @@ struct rf_table_policy {
     const void                     *compaction_options;
     uint32_t                        bloom_bits_per_key; /* 0: no filter */
     bool                            lz4;                /* compress data blocks */
+    uint64_t                        max_ttl_ms; /* every item expires within it; 0: it need not */
+    uint64_t                        tombstone_grace_ms; /* a tombstone is kept at least so long */
+    uint64_t                        max_ahead_ms; /* how far a version may be ahead of the clock */
 };
 
 /* Which of two versions of a key survives: > 0 when `a` does, <= 0 for `b`. NULL policy or conflict

@@ -66,6 +66,8 @@ AT(rf_run, max_hlc, 56);
 AT(rf_run, max_expiry_ms, 64);
 AT(rf_run, level, 72);
 AT(rf_run, busy, 76);
+AT(rf_run, expired_rows, 80);
+AT(rf_run, purgeable_rows, 88);
 
 AT(rf_plan, size, 0);
 AT(rf_plan, n_inputs, 4);

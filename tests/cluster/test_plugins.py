@@ -6,7 +6,7 @@ import shutil
 import subprocess
 
 import pytest
-from conftest import BIN
+from conftest import BIN, until
 from edge import one_node, start_fails
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -186,3 +186,27 @@ def test_out_of_tree_plugin(world):
         code, text = start_fails(world.node.dir / "ringfort.yaml")
         assert code == 2 and expected in text, text
     assert "skip: 7 and strict: true exclude each other" in text
+
+
+def test_leveled_table_beside_a_size_tiered_one(world):
+    """S58, S64, C3: a table chooses compaction-leveled with options of its own; flushes and merges keep everything."""
+    world.start("compaction: {plugin: compaction-leveled, options: {fanout: 4, table_size: 8MiB, level0_files: 2}}\n")
+    node = world.node
+    assert world.problem() is None
+    for round in range(5):
+        for i in range(20):
+            assert node.put(f"k{i}", f"{round}/{i}", table="bad").status_code == 201
+        assert node.request("POST", "/admin/v1/flush").status_code == 200
+    until(lambda: node.metric("ringfort_compactions_total") > 0, "level 0 was merged")
+    for i in range(20):
+        assert node.value(f"k{i}", table="bad") == f"4/{i}".encode()
+
+
+def test_leveled_options_are_checked(world):
+    """S58, S64: what the plugin's option table does not allow stops the start, with the place."""
+    bad = world.cluster.dir / "tables.d/bad.yaml"
+    bad.write_text("version: 1\ntable: bad\nreplication: {n: 1, write_quorum: 1, read_quorum: 1}\n"
+                   "compaction: {plugin: compaction-leveled, options: {fanout: 1, tablesize: 8MiB}}\n")
+    code, output = start_fails(world.node.dir / "ringfort.yaml")
+    assert code == 2 and "bad.yaml:4:60: error: compaction-leveled.fanout: 1 is below" in output, output
+    assert "table_size" in output

@@ -87,6 +87,51 @@ def test_damaged_identity(cluster):
     assert cluster.nodes[1].value("key/1", consistency="strong") == b"value 1"
 
 
+def table_files(node):
+    """The files with users' rows of a stopped node (docs/formats/sstable.md)."""
+    files = []
+    for path in sorted((node.dir / "data").rglob("*.sst")):
+        data = path.read_bytes()
+        if struct.unpack_from("<Q", data, len(data) - 192 + 24)[0] >= 16:
+            files.append(path)
+    return files
+
+
+@pytest.mark.parametrize("place", ["block", "footer", "index", "filter"])
+def test_damaged_table_files(cluster, place):
+    """S137-S140: bad bytes in all table files of n3. Every client gets every value at every level
+    of consistency; strong reads heal n3, which then answers alone; the damage is on record and counted."""
+    n1, n2, n3 = cluster.nodes
+    for i in range(60):
+        assert n1.put(f"key/{i}", f"value {i}").status_code == 201
+    until(lambda: all(n3.get(f"key/{i}", consistency="eventual").status_code == 200 for i in range(60)),
+          "n3 has all")
+    n3.stop()
+    files = table_files(n3)
+    assert files
+    for path in files:
+        size = path.stat().st_size
+        footer = path.read_bytes()[size - 192:]
+        index, filter_at = struct.unpack_from("<Q", footer, 112)[0], struct.unpack_from("<Q", footer, 128)[0]
+        flip(path, {"block": 40, "footer": size - 100, "index": index + 20, "filter": filter_at + 40}[place])
+    n3.start()
+    check_all(cluster)  # through every node, strong and eventual: the strong ones repair
+    if place == "filter":
+        assert "event=filter_damaged" in n3.log()
+        assert n3.metric("ringfort_cannot_say_total") == 0
+    else:
+        assert n3.log().count("event=block_damaged" if place == "block" else "event=file_damaged") == len(files)
+        assert n3.metric("ringfort_damaged_ranges") == len(files)
+        until(lambda: n3.metric("ringfort_healed_keys_total") == 60, "all keys are healed")
+    n3.stop()
+    n3.start()
+    settled(cluster)
+    n1.kill()
+    n2.kill()
+    for i in range(60):
+        assert n3.value(f"key/{i}", consistency="eventual") == f"value {i}".encode()
+
+
 def cluster_id(node):
     """What the identity file says (docs/formats/identity.md)."""
     data = (node.dir / "data" / "identity").read_bytes()

@@ -23,7 +23,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             require(record.n_edits <= RF_MANIFEST_EDITS_MAX);
             for (uint32_t i = 0; i < record.n_edits; i++) {
                 if (rf_ok(rf_manifest_edit(&record, i, &edit))) {
-                    require(edit.kind >= RF_EDIT_ADD && edit.kind <= RF_EDIT_QUARANTINE);
+                    require(edit.kind >= RF_EDIT_ADD && edit.kind <= RF_EDIT_DAMAGE);
                 }
             }
         }

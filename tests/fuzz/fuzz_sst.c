@@ -58,9 +58,11 @@ static void repair_block(struct rf_buf *bytes, uint64_t offset, uint64_t size, u
         rf_store_le(at + 8, size - RF_SST_BLOCK_HEADER, 4);
     }
     at[12] = kind;
-    rf_store_le(at + 16, 1, 8);
-    rf_store_le(at + 24, offset, 8);
-    rf_store_le(at, rf_crc32c(0, rf_slice(at + 4, size - 4)), 4);
+    uint8_t place[16];
+    rf_store_le(place, 1, 8);
+    rf_store_le(place + 8, offset, 8);
+    uint32_t crc = rf_crc32c(0, rf_slice(place, sizeof(place)));
+    rf_store_le(at, rf_crc32c(crc, rf_slice(at + 4, size - 4)), 4);
 }
 
 static void repair(struct rf_buf *bytes)
@@ -69,7 +71,7 @@ static void repair(struct rf_buf *bytes)
     uint64_t index = rf_load_le(footer + 112, 8);
     uint64_t index_size = rf_load_le(footer + 120, 8);
     rf_store_le(footer, 0x53544652u, 4);
-    rf_store_le(footer + 8, 1, 2);
+    rf_store_le(footer + 8, 3, 2);
     rf_store_le(footer + 10, RF_SST_FOOTER, 2);
     rf_store_le(footer + 16, 1, 8);
     rf_store_le(footer + 160, bytes->size, 8);
@@ -80,7 +82,13 @@ static void repair(struct rf_buf *bytes)
         for (uint64_t i = 0; i < n; i++) {
             struct rf_sst_index_entry entry = rf_sst_index_get(
                 bytes->data + index + RF_SST_BLOCK_HEADER + i * RF_SST_INDEX_ENTRY);
-            repair_block(bytes, entry.offset, entry.size, RF_SST_DATA);
+            uint64_t end = i + 1 < n ? rf_sst_index_get(bytes->data + index + RF_SST_BLOCK_HEADER +
+                                                        (i + 1) * RF_SST_INDEX_ENTRY)
+                                           .offset
+                                     : index;
+            if (entry.offset < end) {
+                repair_block(bytes, entry.offset, end - entry.offset, RF_SST_DATA);
+            }
         }
         repair_block(bytes, index, index_size, RF_SST_INDEX);
     }
@@ -99,7 +107,7 @@ static void read_all(struct rf_sst *sst)
     uint64_t            token = rf_sst_info(sst)->first_token;
     struct rf_result    result = rf_sst_seek(sst, token, key, false, &iter);
     for (uint32_t n = 0; n < ROWS_MAX && rf_ok(result) && !iter.end; n++) {
-        require(iter.row.key.size >= 1 && iter.row.key.size <= RF_KEY_MAX);
+        require(iter.row.key.size >= 1 && iter.row.key.size <= RF_ROW_KEY_MAX);
         result = rf_sst_next(&iter);
     }
     rf_sst_iter_fini(&iter);

@@ -64,19 +64,21 @@ elf = (b"\x7fELF\2\1\1" + bytes(9) + struct.pack("<HHIQQQIHHHHHH", 3, 62, 1, 0, 
        + struct.pack("<IIQQQQQQ", 4, 4, 120, 0, 0, 12 + 12 + 124, 12 + 12 + 124, 4))
 note = struct.pack("<QHHHHII", 0x74726F6674676E69, 1, 0, 2, 0, 56, 376) + b"x".ljust(64, b"\0") + b"1".ljust(32, b"\0")
 seeds("elf_note", elf + struct.pack("<III", 9, len(note), 0x52460001) + b"Ringfort\0\0\0\0" + note, elf)
-edit = struct.pack("<IIQQQ", 1, 0, 1, 100, 4096)
-seeds("manifest", struct.pack("<IIIIHHIQQQ", 0x524D4652, 0, 80, 1, 1, 1, 0, 1, 0, 2) + edit,
-      struct.pack("<IIIIHHIQQQ", 0x524D4652, 0, 112, 2, 1, 0, 0, 1, 1, 9) + edit + struct.pack("<IIQQQ", 2, 0, 1, 0, 0))
+edit = struct.pack("<II7Q", 1, 0, 1, 100, 4096, 5, 9, 77, 0)
+seeds("manifest", struct.pack("<IIIIHHIQQQ", 0x524D4652, 0, 112, 1, 2, 1, 0, 1, 0, 2) + edit,
+      struct.pack("<IIIIHHIQQQ", 0x524D4652, 0, 176, 2, 2, 0, 0, 1, 1, 9) + edit
+      + struct.pack("<II7Q", 4, 0, 1, 100, 0, 5, 9, 77, 1))
 
 
 def sst(rows, bloom):
     """One block per row; checksums are left to the fuzz target."""
     def block(kind, payload, at):
-        return struct.pack("<IIIBBHQQ", 0, len(payload), len(payload), kind, 0, 0, 1, at) + payload
+        return struct.pack("<IIIBBH", 0, len(payload), len(payload), kind, 0, 0) + payload
     body, index = b"", b""
-    for token, data in rows:
-        payload = struct.pack("<Q", token) + data + struct.pack("<II", 0, 1)
-        index += struct.pack("<QQII", token, len(body), 32 + len(payload), 0)
+    for token, key, value in rows:
+        payload = struct.pack("<I4BQQQ", 1, 2 << 4, 1, 0, 1, token, 1 << 40, 9)
+        payload += struct.pack("<HB", len(key + value), len(key)) + key + value
+        index += struct.pack("<QQ", token, len(body))
         body += block(1, payload, len(body))
     at = len(body)
     body += block(2, index, at)
@@ -84,12 +86,12 @@ def sst(rows, bloom):
     filter_size = 0
     if bloom:
         body += block(3, b"\xff" * 64, filter_at)
-        filter_size = 96
-    fields = [len(rows), 0, 0, 1, 2, 0, rows[0][0], rows[-1][0], 100, at, 32 + len(index), filter_at, filter_size, 5,
+        filter_size = 80
+    fields = [len(rows), 0, 0, 1, 2, 0, rows[0][0], rows[-1][0], 100, at, 16 + len(index), filter_at, filter_size, 5,
               len(rows), len(body) + 192]
-    footer = struct.pack("<IIHHIQQII", 0x53544652, 0, 1, 192, 0, 1, 100, 0, 0) + struct.pack("<16Q", *fields)
+    footer = struct.pack("<IIHHIQQII", 0x53544652, 0, 3, 192, 0, 1, 100, 0, 0) + struct.pack("<16Q", *fields)
     return body + footer.ljust(192, b"\0")
 
 
-seeds("sst", sst([(5, row(b"key00001", b"value"))], False),
-      sst([(5, row(b"key00001", b"v")), (5, row(b"key00002", b"w")), (9, row(b"k", b"x" * 300))], True))
+seeds("sst", sst([(5, b"key00001", b"value")], False),
+      sst([(5, b"key00001", b"v"), (5, b"key00002", b"w"), (9, b"k", b"x" * 300)], True))

@@ -51,16 +51,25 @@ static uint32_t pick(struct stl *stl, const int *sizes, uint32_t n, uint32_t *in
     return plan.n_inputs;
 }
 
+/* min_merge; space_percent far away, so that tiers alone decide. */
+static void set_options(struct stl *stl, int64_t min_merge, int64_t space_percent)
+{
+    int64_t *fields = stl->options;
+    fields[0] = min_merge;
+    fields[4] = space_percent;
+}
+
 /* Goal: a tier of four files of one size is merged, fewer or busy ones are left alone. */
 static void tiers(void **state)
 {
     struct stl *stl = *state;
-    uint32_t    in[64];
-    int         three[] = {4, 4, 4, 100};
-    int         four[] = {4, 5, 100, 7, 6, 90};
-    int         busy[] = {4, -5, 100, 7, 6, 90};
-    int         two_tiers[] = {100, 110, 120, 130, 4, 4, 4, 4};
-    int         tiny[] = {1, 1, 1, 1};
+    set_options(stl, 4, 10000);
+    uint32_t in[64];
+    int      three[] = {4, 4, 4, 100};
+    int      four[] = {4, 5, 100, 7, 6, 90};
+    int      busy[] = {4, -5, 100, 7, 6, 90};
+    int      two_tiers[] = {100, 110, 120, 130, 4, 4, 4, 4};
+    int      tiny[] = {1, 1, 1, 1};
     assert_int_equal(0, pick(stl, NULL, 0, in));
     assert_int_equal(0, pick(stl, three, 4, in));
     assert_int_equal(4, pick(stl, four, 6, in));
@@ -71,6 +80,23 @@ static void tiers(void **state)
     assert_int_equal(4, pick(stl, two_tiers, 8, in));
     assert_int_equal(4, two_tiers[in[0]]); /* the cheaper one first */
     assert_int_equal(4, pick(stl, tiny, 4, in));
+}
+
+/* Goal: all files become one when those beside the largest have reached its size, and there are enough
+ * of them: so much may be old versions (S62). */
+static void wasted_space_is_merged_away(void **state)
+{
+    struct stl *stl = *state;
+    uint32_t    in[64];
+    int         almost[] = {4, 9, 20, 100, 30, 36};
+    int         enough[] = {4, 9, 20, 100, 30, 37};
+    int         busy[] = {4, 9, 20, 100, -30, 37};
+    int         few[] = {100, 100, 100};
+    set_options(stl, 4, 100);
+    assert_int_equal(0, pick(stl, almost, 6, in));
+    assert_int_equal(6, pick(stl, enough, 6, in));
+    assert_int_equal(0, pick(stl, busy, 6, in));
+    assert_int_equal(0, pick(stl, few, 3, in));
 }
 
 /* Goal: whatever the files, a plan is one that the core accepts, and merging ends: the number of
@@ -88,7 +114,7 @@ static void settles(void **state)
         while ((n_in = pick(stl, sizes, n, in)) != 0) {
             int  sum = 0;
             bool taken[64] = {false};
-            assert_in_range(n_in, 4, 32);
+            assert_in_range(n_in, 8, 32);
             for (uint32_t i = 0; i < n_in; i++) {
                 assert_true(in[i] < n && !taken[in[i]]);
                 taken[in[i]] = true;
@@ -103,7 +129,7 @@ static void settles(void **state)
             sizes[kept] = sum;
             n = kept + 1;
         }
-        assert_true(n < 24);
+        assert_true(n < 40);
     }
     struct rf_run run = {.size_bytes = 5};
     assert_int_equal(RF_PLUGIN_OK, stl->ops->score(rf_registry_host(), stl->options, &run,
@@ -115,7 +141,7 @@ static void settles(void **state)
 static void options_are_checked(void **state)
 {
     struct stl *stl = *state;
-    int64_t     wrong[3] = {8, 4, 200};
+    int64_t     wrong[5] = {8, 4, 200, 20, 100};
     assert_int_equal(RF_PLUGIN_OK, stl->ops->check(rf_registry_host(), stl->options));
     assert_int_equal(RF_PLUGIN_BAD_OPTION, stl->ops->check(rf_registry_host(), wrong));
     assert_int_equal(sizeof(wrong), stl->ops->options_size);
@@ -125,6 +151,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(tiers, load, unload),
+        cmocka_unit_test_setup_teardown(wasted_space_is_merged_away, load, unload),
         cmocka_unit_test_setup_teardown(settles, load, unload),
         cmocka_unit_test_setup_teardown(options_are_checked, load, unload),
     };

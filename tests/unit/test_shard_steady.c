@@ -19,6 +19,7 @@ struct node {
     struct rf_row    row;     /* borrows bench.value; version 0: absent */
     bool             silent;  /* what is sent to it is lost */
     bool             damaged; /* it cannot say what it had (D10) */
+    uint64_t         damage;  /* … because of this; 0: nothing heals it */
 };
 
 struct bench {
@@ -85,10 +86,14 @@ static void store(struct bench *bench, uint32_t node, const struct rf_store_op *
         event.as.stored.status = found ? RF_STORE_FOUND : RF_STORE_ABSENT;
         if (bench->nodes[node].damaged) {
             event.as.stored.status = RF_STORE_CANNOT_SAY;
+            event.as.stored.damage = bench->nodes[node].damage;
         } else {
             event.as.stored.row = bench->nodes[node].row;
             rf_blob_take(event.as.stored.row.blob);
         }
+    } else if (op->table >= TABLE && op->heals != 0 && op->heals == bench->nodes[node].damage) {
+        assert_int_equal(RF_APPLY_REPAIR, op->mode);
+        bench->nodes[node].damaged = false;
     } else if (op->table >= TABLE && rf_row_compare(&op->row, &bench->nodes[node].row) > 0) {
         bench->nodes[node].row = op->row;
         bench->nodes[node].row.key = rf_slice(bench->value->data, 1);
@@ -340,6 +345,30 @@ static void damaged_replicas_are_told(void **state)
     assert_int_equal(RF_REPLICAS_REBUILDING, bench->last.rc);
 }
 
+/* Goal: S139, S140: a strong read repairs the replica that cannot say, own or other, with what the
+ * others have, after it has answered; an eventual read does not, for one answer proves nothing. */
+static void damaged_replicas_are_healed(void **state)
+{
+    struct bench *bench = *state;
+    client(bench, 0, RF_CLIENT_PUT, true);
+    for (uint32_t node = 0; node < 3; node++) {
+        bench->nodes[node].damaged = true;
+        bench->nodes[node].damage = 70 + node;
+        client(bench, 0, RF_CLIENT_GET, false);
+        assert_int_equal(RF_OK, bench->last.rc);
+        assert_true(bench->nodes[node].damaged);
+        client(bench, 0, RF_CLIENT_GET, true);
+        assert_int_equal(RF_OK, bench->last.rc);
+        assert_false(bench->nodes[node].damaged);
+    }
+    /* With two of three silent no quorum says what the key is: nobody is healed. */
+    bench->nodes[1].damaged = true;
+    bench->nodes[2].damaged = true;
+    client(bench, 0, RF_CLIENT_GET, true);
+    assert_int_equal(RF_REPLICAS_REBUILDING, bench->last.rc);
+    assert_true(bench->nodes[1].damaged && bench->nodes[2].damaged);
+}
+
 /* The node that has no copy in the table of two. */
 static uint32_t outsider(const struct bench *bench)
 {
@@ -415,6 +444,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(equal_versions_are_compared_whole, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_local_replica_answers_alone, set_up, tear_down),
         cmocka_unit_test_setup_teardown(damaged_replicas_are_told, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(damaged_replicas_are_healed, set_up, tear_down),
     };
     return cmocka_run_group_tests_name("shard_steady", tests, NULL, NULL);
 }

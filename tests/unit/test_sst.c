@@ -63,6 +63,24 @@ static void drop_table(struct table *table)
     rf_disk_free(table->disk);
 }
 
+/* Statistics of values that expire and of tombstones are those of the rows. */
+static void check_expiries(const struct rf_sst_info *info)
+{
+    uint64_t expiring = 0, min_ms = UINT64_MAX, max_ms = 0;
+    for (unsigned i = 0; i < N_ROWS; i += 5) {
+        if (i % 7 != 0) {
+            expiring++;
+            min_ms = min_ms == UINT64_MAX ? 5000 + i : min_ms;
+            max_ms = 5000 + i;
+        }
+    }
+    assert_int_equal(expiring, info->expiring);
+    assert_int_equal(min_ms, info->min_expiry_ms);
+    assert_int_equal(max_ms, info->max_expiry_ms);
+    assert_int_equal(1000, info->min_dead_hlc);
+    assert_int_equal(1000 + (N_ROWS - 1) / 7 * 7, info->max_dead_hlc);
+}
+
 /* Goal: every row comes back exactly by key and by walking; absent keys are absent; statistics are
  * true (S70). Method: with and without compression and filter. */
 static void rows_come_back(void **state)
@@ -104,7 +122,7 @@ static void rows_come_back(void **state)
         assert_int_equal(1000, info->min_hlc);
         assert_int_equal(1000 + N_ROWS - 1, info->max_hlc);
         assert_int_equal((N_ROWS + 6) / 7, info->tombstones);
-        assert_int_equal(UINT64_MAX, info->max_expiry_ms);
+        check_expiries(info);
         assert_true(info->n_blocks > 10);
         assert_true(rf_sst_memory(table.sst) < 8192);
         assert_true((variant & 1) == 0 || info->file_size < info->raw_bytes);
@@ -159,6 +177,82 @@ static void one_token(void **state)
     rf_disk_free(disk);
 }
 
+/* A token of each kind that an index may meet; ascending in i. */
+static uint64_t token_of_kind(unsigned kind, uint64_t i, uint64_t n)
+{
+    uint64_t even = UINT64_MAX / n * i;
+    switch (kind) {
+    case 0:
+        return even; /* uniform */
+    case 1:          /* 16 narrow ranges, far from each other */
+        return (i * 16 / n << 60) + i % (n / 16) * 1000;
+    case 2: /* each twice as far as the one before */
+        return i < 64 ? UINT64_C(1) << i : UINT64_MAX - n + i;
+    case 3: /* all at the ends */
+        return i < n / 2 ? 0 : UINT64_MAX;
+    default: /* few tokens with many rows */
+        return i / 700 * 700;
+    }
+}
+
+static void write_kind(struct rf_fs fs, unsigned kind, unsigned n, struct rf_sst **ret_sst)
+{
+    struct rf_sst_options options = {.file = 1, .table = 2, .codec = RF_SST_LZ4};
+    struct rf_sst_writer *writer = NULL;
+    struct rf_sst_info    info;
+    char                  key[16], value[400];
+    struct rf_row         row;
+    assert_rc_ok(rf_sst_writer_new(fs, "/t", &options, &writer));
+    for (unsigned i = 0; i < n; i++) {
+        (void)make_row(i, key, value, &row);
+        row.version.writer = i * (kind + 1); /* many in one block */
+        row.value.size /= 8;
+        assert_rc_ok(rf_sst_writer_add(writer, token_of_kind(kind, i, n), &row));
+    }
+    assert_rc_ok(rf_sst_writer_finish(writer, &info));
+    rf_sst_writer_free(writer);
+    assert_rc_ok(rf_sst_open(fs, "/t", 1, ret_sst));
+}
+
+/* Goal: the index finds every row and no other, however tokens lie (S70). Method: files of 3,200 rows
+ * with tokens of five kinds; each row by key, its neighbours' keys and tokens, and a seek. */
+static void any_tokens(void **state)
+{
+    (void)state;
+    for (unsigned kind = 0; kind < 5; kind++) {
+        const unsigned      n = 3200;
+        struct rf_disk     *disk = rf_disk_new(1);
+        struct rf_sst      *sst = NULL;
+        struct rf_sst_block block = {0};
+        char                key[16], value[400];
+        struct rf_row       row, back;
+        write_kind(rf_disk_fs(disk), kind, n, &sst);
+        for (unsigned i = 0; i < n; i++) {
+            uint64_t           token = token_of_kind(kind, i, n);
+            struct rf_sst_iter iter;
+            (void)make_row(i, key, value, &row);
+            assert_rc_ok(rf_sst_get(sst, &block, token, row.key, &back));
+            assert_int_equal(1000 + i, back.version.hlc);
+            assert_int_equal(i * (kind + 1), back.version.writer);
+            assert_int_equal(row.flags, back.flags);
+            assert_int_equal(row.expiry_ms, back.expiry_ms);
+            assert_int_equal(row.value.size / 8, back.value.size);
+            assert_rc(RF_NOT_FOUND, rf_sst_get(sst, &block, token + 1, row.key, &back));
+            assert_rc(RF_NOT_FOUND, rf_sst_get(sst, &block, token - 1, row.key, &back));
+            assert_rc(RF_NOT_FOUND, rf_sst_get(sst, &block, token, rf_slice_str("k"), &back));
+            if (i % 37 == 0) {
+                assert_rc_ok(rf_sst_seek(sst, token, row.key, false, &iter));
+                assert_true(!iter.end && iter.token == token);
+                assert_int_equal(1000 + i, iter.row.version.hlc);
+                rf_sst_iter_fini(&iter);
+            }
+        }
+        rf_sst_block_fini(&block);
+        rf_sst_close(sst);
+        rf_disk_free(disk);
+    }
+}
+
 /* Goal: no changed byte is ever served (S71, S137). Method: each byte of the file is changed; then
  * the table does not open, or reading says so, or what is read is still exactly right. */
 static void every_byte_is_guarded(void **state)
@@ -179,7 +273,8 @@ static void every_byte_is_guarded(void **state)
             }
             rf_sst_iter_fini(&iter);
         }
-        detected += result.rc == RF_CORRUPT || result.rc == RF_WRONG_VERSION;
+        detected += result.rc == RF_CORRUPT || result.rc == RF_WRONG_VERSION ||
+                    (rf_ok(result) && rf_sst_filter_damaged(sst)); /* then it is not used */
         rf_sst_close(sst);
         assert_true(rf_disk_flip(table.disk, "/t.sst", at, (unsigned)(at % 8)));
     }
@@ -269,7 +364,7 @@ int main(void)
         cmocka_unit_test(rows_come_back),        cmocka_unit_test(one_token),
         cmocka_unit_test(every_byte_is_guarded), cmocka_unit_test(blocks_know_their_place),
         cmocka_unit_test(newer_format),          cmocka_unit_test(bloom_filter),
-        cmocka_unit_test(writer_failures),
+        cmocka_unit_test(writer_failures),       cmocka_unit_test(any_tokens),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
