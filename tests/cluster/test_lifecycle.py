@@ -94,6 +94,10 @@ def test_too_many_connections(lonely):
 
 # ---- The end ---------------------------------------------------------------------------------
 
+def is_gone(pid):
+    return not os.path.exists(f"/proc/{pid}") or "Z" in open(f"/proc/{pid}/stat").read().split(")")[1]
+
+
 def test_drain(own):
     """SIGTERM: first /health/ready turns 503 while the node still serves, then it ends with code 0."""
     node = own.nodes[0]
@@ -105,7 +109,7 @@ def test_drain(own):
     answer = requests.get(node.url + "/health/ready", verify=node.session.verify, timeout=30)
     assert answer.json()["reason"] == "draining" and answer.headers["Connection"] == "close"
     assert node.put("late", "v").status_code == 201
-    until(lambda: not os.path.exists(f"/proc/{pid}") or "Z" in open(f"/proc/{pid}/stat").read().split(")")[1], "gone")
+    until(lambda: is_gone(pid), "gone")
     assert "event=stopped" in node.log()
     node.start()
     assert node.value("late") == b"v"
@@ -145,12 +149,13 @@ def test_stop_answers_who_waits_for_a_merge(own):
     one = raw(own)
     one.send(f"POST /admin/v1/compactions HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {own.token}\r\n\r\n")
     until(lambda: 'path="/admin/v1/compactions"' in node.log(), "the merge was asked for")
-    os.kill(node.pid, signal.SIGTERM)
+    pid = node.pid
+    os.kill(pid, signal.SIGTERM)
     status, headers, told = one.response()
     assert (status, told.get("code")) in ((200, None), (503, "RF-DRAINING")), told
     assert status == 200 or headers["retry-after"]
     assert one.closed()
-    until(lambda: "event=stopped" in node.log(), "the node ended")
+    until(lambda: is_gone(pid), "the node ended")
     node.start()
     assert len(node.value("big/0")) == 500_000
 
