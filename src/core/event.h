@@ -60,9 +60,10 @@ struct rf_reply {
     enum rf_rc    rc;              /* RF_OK, RF_ITEM_NOT_FOUND, RF_QUORUM_UNAVAILABLE, … */
     bool          outcome_unknown; /* failed writes: may have been applied */
     bool          superseded;      /* client-stamped write lost against a newer version */
-    uint8_t       acked;           /* answers got … */
-    uint8_t       needed;          /* … and needed, for problem details */
-    struct rf_row row;             /* GET found: the item. GET of a deleted or expired one, and
+    bool          unsure; /* write: stamped twice, and may have been read under the first stamp */
+    uint8_t       acked;  /* answers got … */
+    uint8_t       needed; /* … and needed, for problem details */
+    struct rf_row row;    /* GET found: the item. GET of a deleted or expired one, and
                                       writes: version, expiry and flags only */
 };
 

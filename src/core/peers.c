@@ -108,7 +108,7 @@ struct rf_replica *rf_peer_choose(struct rf_shard *shard, struct rf_slot *slot)
     return choice;
 }
 
-/* ---- Hedges: a heap of reads that get a second replica when the first is slow --------------- */
+/* ---- Hedges: a heap of requests that go on in another way when replicas are slow ------------- */
 
 static void swap_hedges(struct rf_hedge *a, struct rf_hedge *b)
 {
@@ -117,26 +117,30 @@ static void swap_hedges(struct rf_hedge *a, struct rf_hedge *b)
     *b = keep;
 }
 
-/* Asks again after the peer's 95th percentile. A full heap means no hedge, nothing worse. */
-void rf_hedge_plan(struct rf_shard *shard, const struct rf_slot *slot,
-                   const struct rf_replica *replica)
+/* When a second replica is asked: after the peer's 95th percentile. A peer that is always slow must
+ * not have its slowness waited for: an eighth of the time that the client waits leaves room for every
+ * other replica. */
+uint64_t rf_peer_patience_us(const struct rf_shard *shard, const struct rf_replica *replica)
 {
     const struct rf_peer *peer = rf_peer_of(shard, replica->node);
     uint64_t wait_us = peer == NULL || peer->p95_us == 0 ? P95_UNKNOWN_US : peer->p95_us;
-    if (shard->n_hedges == shard->config.max_requests) {
-        return;
-    }
-    /* A peer that is always slow must not have its slowness waited for: an eighth of the time that
-     * the client waits leaves room for every other replica. */
     uint64_t most_us = shard->config.request_timeout_us / 8;
     wait_us = wait_us > most_us ? most_us : wait_us;
-    wait_us = wait_us < HEDGE_MIN_US ? HEDGE_MIN_US : wait_us;
+    return wait_us < HEDGE_MIN_US ? HEDGE_MIN_US : wait_us;
+}
+
+bool rf_hedge_plan(struct rf_shard *shard, const struct rf_slot *slot, uint64_t wait_us)
+{
+    if (shard->n_hedges == shard->config.max_requests) {
+        return false;
+    }
     uint32_t at = shard->n_hedges++;
     shard->hedges[at] = (struct rf_hedge){shard->now.mono_us + wait_us, rf_slot_id(shard, slot)};
     while (at > 0 && shard->hedges[at].at_us < shard->hedges[(at - 1) / 2].at_us) {
         swap_hedges(&shard->hedges[at], &shard->hedges[(at - 1) / 2]);
         at = (at - 1) / 2;
     }
+    return true;
 }
 
 bool rf_hedge_due(struct rf_shard *shard, uint64_t *ret_id)

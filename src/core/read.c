@@ -30,7 +30,7 @@ static bool ask_best(struct rf_shard *shard, struct rf_slot *slot)
     choice->state = RF_REPLICA_ASKED;
     rf_ask_read(shard, slot, choice, false);
     if (choice->node != shard->config.node) {
-        rf_hedge_plan(shard, slot, choice);
+        (void)rf_hedge_plan(shard, slot, rf_peer_patience_us(shard, choice)); /* full: no hedge */
     }
     return true;
 }
@@ -391,9 +391,18 @@ void rf_read_answer(struct rf_shard *shard, struct rf_slot *slot, struct rf_repl
 }
 
 void rf_read_repaired(struct rf_shard *shard, struct rf_slot *slot, struct rf_replica *replica,
-                      enum rf_store_status status)
+                      enum rf_store_status status, const struct rf_version *version)
 {
     if (replica->state != RF_REPLICA_REPAIRING) {
+        return;
+    }
+    const struct rf_replica *winner = winner_of(slot);
+    if (status == RF_STORE_STORED && version->hlc > winner->row.version.hlc) {
+        /* It has got a newer row meanwhile, and may never have held the winner: no proof that a
+         * later read cannot miss it. What it holds now is the better answer. */
+        replica->state = RF_REPLICA_FETCHING;
+        shard->stats.fetches++;
+        rf_ask_read(shard, slot, replica, false);
         return;
     }
     replica->state = status == RF_STORE_STORED ? RF_REPLICA_REPAIRED : RF_REPLICA_REPAIR_FAILED;

@@ -240,6 +240,8 @@ static struct rf_slot *slot_acquire(struct rf_shard *shard)
     slot->refusals = 0;
     slot->newest_hlc = 0;
     slot->superseded = false;
+    slot->patience = RF_PATIENCE_FRESH;
+    slot->unsure = false;
     slot->sent = false;
     slot->deadline_us = shard->now.mono_us + shard->config.request_timeout_us;
     list_append(shard, slot);
@@ -284,6 +286,7 @@ void rf_slot_reply(struct rf_shard *shard, struct rf_slot *slot, enum rf_rc rc,
         .rc = rc,
         .outcome_unknown = slot->sent && rc != RF_OK,
         .superseded = slot->superseded,
+        .unsure = slot->unsure,
         .acked = slot->acks,
         .needed = slot->needed,
     };
@@ -563,7 +566,7 @@ static void route_answer(struct rf_shard *shard, uint64_t id, uint64_t node, boo
             rf_write_answer(shard, slot, replica, answer->status, &answer->row);
         }
     } else if (write && current) {
-        rf_read_repaired(shard, slot, replica, answer->status);
+        rf_read_repaired(shard, slot, replica, answer->status, &answer->row.version);
     } else if (!write &&
                (replica->state == RF_REPLICA_ASKED || replica->state == RF_REPLICA_FETCHING)) {
         rf_peer_answered(shard, replica, true);
@@ -698,14 +701,20 @@ static void expire_requests(struct rf_shard *shard)
     }
 }
 
-/* Reads whose replica is slower than it mostly is: ask another one, too (S66). */
-static void hedge_reads(struct rf_shard *shard)
+/* Reads whose replica is slower than it mostly is: ask another one, too (S66). Refused writes that
+ * have waited for further answers: stamp again. */
+static void hedge_requests(struct rf_shard *shard)
 {
     uint64_t id = 0;
     while (shard->out->max - shard->out->n >= EFFECTS_PER_EVENT && rf_hedge_due(shard, &id)) {
         struct rf_slot *slot = slot_by_id(shard, id);
-        if (slot != NULL && slot->state == RF_SLOT_RUNNING) {
+        if (slot == NULL || slot->state != RF_SLOT_RUNNING) {
+            continue;
+        }
+        if (slot->op.kind == RF_CLIENT_GET) {
             rf_read_hedge(shard, slot);
+        } else {
+            rf_write_waited(shard, slot);
         }
     }
 }
@@ -768,7 +777,7 @@ struct rf_result rf_shard_step(struct rf_shard *shard, const struct rf_event *ev
     }
     resume_clock_waits(shard);
     expire_requests(shard);
-    hedge_reads(shard);
+    hedge_requests(shard);
     raise_ceiling(shard);
     ret_effects->wake_at_us = next_wake_us(shard);
     shard->out = NULL;

@@ -61,15 +61,16 @@ struct rf_shard_stats {
     uint64_t writes, reads, deletes; /* coordinated, by client kind */
     uint64_t replica_writes, replica_reads;
     uint64_t quorum_failures, timeouts;
-    uint64_t full_refusals; /* writes refused before sending: too few replicas have disk space */
-    uint64_t restamps;      /* a replica knew a newer version (D7) */
-    uint64_t read_repairs;  /* stale replicas written to */
-    uint64_t hedges;        /* eventual reads that asked a second replica */
-    uint64_t fetches;       /* strong reads whose winner was a digest at first */
-    uint64_t hints_sent;    /* rows given to a stand-in, this node included */
-    uint64_t hints_stored;  /* hints that this node holds for others, written since the start */
-    uint64_t given_up;      /* answered requests whose late replicas were not waited for */
-    uint64_t in_flight;     /* gauge */
+    uint64_t full_refusals;   /* writes refused before sending: too few replicas have disk space */
+    uint64_t restamps;        /* a replica knew a newer version (D7) */
+    uint64_t restamps_unsure; /* of them: a strong read may have shown the first stamp */
+    uint64_t read_repairs;    /* stale replicas written to */
+    uint64_t hedges;          /* eventual reads that asked a second replica */
+    uint64_t fetches;         /* strong reads whose winner was a digest at first */
+    uint64_t hints_sent;      /* rows given to a stand-in, this node included */
+    uint64_t hints_stored;    /* hints that this node holds for others, written since the start */
+    uint64_t given_up;        /* answered requests whose late replicas were not waited for */
+    uint64_t in_flight;       /* gauge */
 };
 struct rf_shard_stats rf_shard_stats(const struct rf_shard *shard);
 

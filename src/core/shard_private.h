@@ -31,6 +31,8 @@ enum rf_replica_state {
     RF_REPLICA_HINTING,       /* write: missed it; a hint is with `holder`, not yet acknowledged */
 };
 
+enum rf_patience { RF_PATIENCE_FRESH, RF_PATIENCE_WAITS, RF_PATIENCE_OVER };
+
 /* One replica of one request. */
 struct rf_replica {
     uint64_t      node;
@@ -56,17 +58,19 @@ struct rf_answer {
 
 /* One coordinated request: SENT -> QUORUM (answered) -> DONE | TIMEOUT. */
 struct rf_slot {
-    uint32_t               generation; /* part of the id; an answer to a former user is ignored */
-    uint8_t                state;      /* enum rf_slot_state */
-    uint8_t                attempt;    /* write: +1 when stamped again; read: +1 at a new winner */
-    uint8_t                n;          /* replicas */
-    uint8_t                needed;
-    uint8_t                acks;
-    uint8_t                refusals;   /* of a write: replicas that know a newer version … */
-    uint64_t               newest_hlc; /* … and the newest of those */
-    bool                   superseded;
-    bool                   sent; /* a write that some replica may have stored */
-    struct rf_client_op    op;   /* row holds a blob reference */
+    uint32_t            generation; /* part of the id; an answer to a former user is ignored */
+    uint8_t             state;      /* enum rf_slot_state */
+    uint8_t             attempt;    /* write: +1 when stamped again; read: +1 at a new winner */
+    uint8_t             n;          /* replicas */
+    uint8_t             needed;
+    uint8_t             acks;
+    uint8_t             refusals;   /* of a write: replicas that know a newer version … */
+    uint64_t            newest_hlc; /* … and the newest of those */
+    uint8_t             patience;   /* enum rf_patience: for other answers, before stamping again */
+    bool                unsure;     /* stamped again though the first stamp may have been read */
+    bool                superseded;
+    bool                sent; /* a write that some replica may have stored */
+    struct rf_client_op op;   /* row holds a blob reference */
     const struct rf_table *table;
     struct rf_view        *view; /* one reference: keeps table and members alive */
     uint64_t               token;
@@ -96,7 +100,7 @@ struct rf_peer {
     uint32_t in_flight; /* reads */
 };
 
-/* When a running read is given another replica. */
+/* When a running read is given another replica, or a refused write has waited enough. */
 struct rf_hedge {
     uint64_t at_us;
     uint64_t id; /* of the slot; one that has moved on is ignored */
@@ -141,11 +145,12 @@ void            rf_peer_asked(struct rf_shard *shard, struct rf_replica *replica
 /* It answered, or (not good) it is no longer waited for. */
 void               rf_peer_answered(struct rf_shard *shard, struct rf_replica *replica, bool good);
 struct rf_replica *rf_peer_choose(struct rf_shard *shard, struct rf_slot *slot);
-void               rf_hedge_plan(struct rf_shard *shard, const struct rf_slot *slot,
-                                 const struct rf_replica *replica);
-bool               rf_hedge_due(struct rf_shard *shard, uint64_t *ret_id);
-bool               rf_peer_dead(const struct rf_shard *shard, uint64_t node);
-bool               rf_peer_broken(const struct rf_shard *shard, uint64_t node);
+uint64_t rf_peer_patience_us(const struct rf_shard *shard, const struct rf_replica *replica);
+/* A running request is looked at again after this time; false: the heap is full. */
+bool rf_hedge_plan(struct rf_shard *shard, const struct rf_slot *slot, uint64_t wait_us);
+bool rf_hedge_due(struct rf_shard *shard, uint64_t *ret_id);
+bool rf_peer_dead(const struct rf_shard *shard, uint64_t node);
+bool rf_peer_broken(const struct rf_shard *shard, uint64_t node);
 /* Can the node, as far as is known, acknowledge such a request? */
 bool rf_peer_takes(const struct rf_peer *peer, enum rf_client_kind kind);
 /* Asks a replica: a store operation when it is this node, else a message with the same meaning. */
@@ -162,6 +167,8 @@ void rf_ask_read(struct rf_shard *shard, struct rf_slot *slot, struct rf_replica
 void rf_write_start(struct rf_shard *shard, struct rf_slot *slot);
 void rf_write_answer(struct rf_shard *shard, struct rf_slot *slot, struct rf_replica *replica,
                      enum rf_store_status status, const struct rf_row *row);
+/* A refused write has waited enough for further answers. */
+void rf_write_waited(struct rf_shard *shard, struct rf_slot *slot);
 void rf_write_timeout(struct rf_shard *shard, struct rf_slot *slot);
 /* As at the deadline, but the slot is free afterwards: hints are kept on this node. */
 void rf_write_give_up(struct rf_shard *shard, struct rf_slot *slot);
@@ -174,7 +181,7 @@ void rf_read_start(struct rf_shard *shard, struct rf_slot *slot);
 void rf_read_answer(struct rf_shard *shard, struct rf_slot *slot, struct rf_replica *replica,
                     const struct rf_answer *answer);
 void rf_read_repaired(struct rf_shard *shard, struct rf_slot *slot, struct rf_replica *replica,
-                      enum rf_store_status status);
+                      enum rf_store_status status, const struct rf_version *version);
 void rf_read_hedge(struct rf_shard *shard, struct rf_slot *slot);
 void rf_read_timeout(struct rf_shard *shard, struct rf_slot *slot);
 void rf_read_broken(struct rf_shard *shard, struct rf_slot *slot, struct rf_replica *replica);

@@ -1,6 +1,9 @@
 /* The coordinator of a write or delete: stamp, send to all N at once, answer at W acks. */
 #include "core/shard_private.h"
 
+/* How long a refused write waits for further answers: many times what a healthy replica takes. */
+#define RESTAMP_WAIT_US 50000u
+
 /* Absolute expiry, fixed once (S34): the version's time + ttl. */
 static uint64_t expiry_of(const struct rf_slot *slot, uint64_t version_ms)
 {
@@ -83,13 +86,10 @@ static bool may_be_stored(const struct rf_slot *slot)
 }
 
 /* Replicas know newer versions: stamp above them and send again, so that an acknowledged write is
- * never silently older than one acknowledged before it began (D7).
- *
- * It waits until N - W + 1 replicas have said what they know, because any such set meets every set
- * of W: the new stamp is above all that was acknowledged before this write began. Whatever newer
- * version a replica meets after that is concurrent with this write and may win, so the second
- * attempt is not refused again. Were it, two coordinators that each store their own stamp first
- * could overtake each other for ever. With 2W <= N there is no such promise, and one voice does. */
+ * never silently older than one acknowledged before it began (D7). Whatever newer version a replica
+ * meets after that is concurrent with this write and may win, so the second attempt is not refused
+ * again. Were it, two coordinators that each store their own stamp first could overtake each other
+ * for ever. */
 static void restamp(struct rf_shard *shard, struct rf_slot *slot)
 {
     shard->stats.restamps++;
@@ -109,12 +109,90 @@ static void restamp(struct rf_shard *shard, struct rf_slot *slot)
     rf_write_start(shard, slot);
 }
 
+/* How many replicas at most can have held the first stamp. One that was not asked, or is full, has it
+ * not from us, but a strong read that finds the stamp elsewhere may have repaired it. */
+static uint32_t may_hold(const struct rf_slot *slot)
+{
+    uint32_t from_us = 0;
+    uint32_t by_repair = 0;
+    for (uint32_t r = 0; r < slot->n; r++) {
+        uint8_t state = slot->replicas[r].state;
+        if (state == RF_REPLICA_DOWN || slot->replicas[r].refused) {
+            by_repair++;
+        } else if (state != RF_REPLICA_NEWER) {
+            from_us++;
+        }
+    }
+    return from_us == 0 ? 0 : from_us + by_repair;
+}
+
+/* The most replicas that may hold a stamp that no strong read has shown: R that agree show it, and
+ * N - R + 1 that hold it confirm it (D9). */
+static uint32_t unseen_max(const struct rf_slot *slot)
+{
+    uint32_t agree = slot->table->read_quorum;
+    uint32_t confirm = slot->n - agree + 1;
+    return (agree < confirm ? agree : confirm) - 1;
+}
+
+/* Do reads of this table promise an order that a second stamp must not break? */
+static bool is_ordered(const struct rf_slot *slot)
+{
+    return slot->table->read_repair_confirm && 2u * slot->table->write_quorum > slot->n;
+}
+
+/* It waits until N - W + 1 replicas have said what they know, because any such set meets every set
+ * of W: the new stamp is above all that was acknowledged before this write began. With 2W <= N there
+ * is no such promise, and one voice does. */
 static bool must_restamp(const struct rf_slot *slot)
 {
     uint32_t quorum = slot->table->write_quorum;
     uint32_t voices = 2 * quorum > slot->n ? slot->n - quorum + 1 : 1;
-    return slot->state == RF_SLOT_RUNNING && slot->refusals != 0 &&
+    return slot->state == RF_SLOT_RUNNING && slot->refusals != 0 && slot->acks < slot->needed &&
            (uint32_t)slot->acks + slot->refusals >= voices;
+}
+
+/* Can there still be enough acknowledgements of the first stamp? Then the write is simply done. */
+static bool may_succeed(const struct rf_slot *slot)
+{
+    uint32_t open = 0;
+    for (uint32_t r = 0; r < slot->n; r++) {
+        open += slot->replicas[r].state == RF_REPLICA_ASKED;
+    }
+    return slot->acks + open >= slot->needed;
+}
+
+/* Stamps again when it is time to. A write must not take effect twice: under its first stamp, and,
+ * when another write has taken its place, under the second. So it waits for the answers that could
+ * still make the first stamp succeed, or prove that no strong read has shown it; but not for long: a
+ * replica that is down or frozen must not make writes fail (S133). What is done without that proof is
+ * counted (docs/decisions/031). */
+static bool restamp_if_due(struct rf_shard *shard, struct rf_slot *slot)
+{
+    if (!must_restamp(slot)) {
+        return false;
+    }
+    if (is_ordered(slot)) {
+        bool unseen = may_hold(slot) <= unseen_max(slot);
+        bool worth_it = may_succeed(slot) || (!unseen && !all_answered(slot));
+        if (worth_it && slot->patience == RF_PATIENCE_FRESH &&
+            rf_hedge_plan(shard, slot, RESTAMP_WAIT_US)) {
+            slot->patience = RF_PATIENCE_WAITS;
+        }
+        if (worth_it && slot->patience == RF_PATIENCE_WAITS) {
+            return false;
+        }
+        slot->unsure = !unseen;
+        shard->stats.restamps_unsure += slot->unsure;
+    }
+    restamp(shard, slot);
+    return true;
+}
+
+void rf_write_waited(struct rf_shard *shard, struct rf_slot *slot)
+{
+    slot->patience = RF_PATIENCE_OVER;
+    (void)restamp_if_due(shard, slot);
 }
 
 static bool enough(const struct rf_slot *slot)
@@ -249,17 +327,17 @@ void rf_write_answer(struct rf_shard *shard, struct rf_slot *slot, struct rf_rep
     if (ok && slot->op.timestamp_ms != 0 && row->version.hlc > slot->op.row.version.hlc) {
         slot->superseded = true;
     }
-    if (!enough(slot) && must_restamp(slot)) {
-        restamp(shard, slot);
-        return;
+    if (!restamp_if_due(shard, slot)) {
+        finish_if_over(shard, slot);
     }
-    finish_if_over(shard, slot);
 }
 
 void rf_write_broken(struct rf_shard *shard, struct rf_slot *slot, struct rf_replica *replica)
 {
     replica->state = RF_REPLICA_FAILED;
-    finish_if_over(shard, slot);
+    if (!restamp_if_due(shard, slot)) {
+        finish_if_over(shard, slot);
+    }
 }
 
 void rf_write_timeout(struct rf_shard *shard, struct rf_slot *slot)

@@ -66,6 +66,9 @@ static void put_requests(struct rf_buf *body, const struct rf_worker_stats *stat
            shard->given_up);
     simple(body, "ringfort_restamps_total", "counter",
            "Writes stamped again because a replica knew a newer version.", shard->restamps);
+    simple(body, "ringfort_restamps_unsure_total", "counter",
+           "Writes stamped again that a strong read may have shown under the first stamp.",
+           shard->restamps_unsure);
     simple(body, "ringfort_read_repairs_total", "counter",
            "Stale replicas written to by strong reads.", shard->read_repairs);
     simple(body, "ringfort_hedged_reads_total", "counter",

@@ -172,6 +172,8 @@ static void add_up(struct rf_sim_result *sum, const struct rf_sim_result *one)
     sum->crashes += one->crashes;
     sum->partitions += one->partitions;
     sum->restamps += one->restamps;
+    sum->unsure += one->unsure;
+    sum->reappeared += one->reappeared;
     sum->read_repairs += one->read_repairs;
     sum->hedges += one->hedges;
     sum->flushes += one->flushes;
@@ -209,14 +211,15 @@ static void print_sum(const struct arguments *arguments, const struct rf_sim_res
     printf("seeds=%" PRIu64 " first=%" PRIu64 " violations=0 requests=%" PRIu64 " acked=%" PRIu64
            " failed=%" PRIu64 " unknown=%" PRIu64 " strong_reads=%" PRIu64 " crashes=%" PRIu64
            " partitions=%" PRIu64 " flushes=%" PRIu64 " cold_reads=%" PRIu64 " hedges=%" PRIu64
-           " fetches=%" PRIu64 " restamps=%" PRIu64 " read_repairs=%" PRIu64
-           " hints_stored=%" PRIu64 " hints_replayed=%" PRIu64 " hints_expired=%" PRIu64
-           " events=%" PRIu64 " messages=%" PRIu64 " digest=%016" PRIx64 " time=%.1fs\n",
+           " fetches=%" PRIu64 " restamps=%" PRIu64 " unsure=%" PRIu64 " reappeared=%" PRIu64
+           " read_repairs=%" PRIu64 " hints_stored=%" PRIu64 " hints_replayed=%" PRIu64
+           " hints_expired=%" PRIu64 " events=%" PRIu64 " messages=%" PRIu64 " digest=%016" PRIx64
+           " time=%.1fs\n",
            seeds, arguments->seed, sum->requests, sum->acked, sum->failed, sum->unknown,
            sum->reads_checked, sum->crashes, sum->partitions, sum->flushes, sum->cold_reads,
-           sum->hedges, sum->fetches, sum->restamps, sum->read_repairs, sum->hints_stored,
-           sum->hints_replayed, sum->hints_expired, sum->events, sum->messages, sum->digest,
-           seconds);
+           sum->hedges, sum->fetches, sum->restamps, sum->unsure, sum->reappeared,
+           sum->read_repairs, sum->hints_stored, sum->hints_replayed, sum->hints_expired,
+           sum->events, sum->messages, sum->digest, seconds);
     FILE *file = arguments->json == NULL ? NULL : fopen(arguments->json, "w");
     if (file != NULL) {
         fprintf(file,

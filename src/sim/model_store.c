@@ -3,6 +3,7 @@
 #include "base/assert.h"
 #include "base/hash.h"
 #include "base/mem.h"
+#include "format/repair_memo.h"
 
 #define MODEL_MAGIC 0x4d4f444cu
 
@@ -31,6 +32,7 @@ struct rf_model_store {
     uint64_t              seq;     /* of the last append */
     uint64_t              writing; /* a sync up to here is under way; 0: none */
     uint64_t              synced;
+    struct rf_repair_memo repairs;
     struct rf_store_done *ready;
     uint32_t              n_ready, cap_ready;
 };
@@ -202,8 +204,10 @@ static struct rf_result apply(struct rf_model_store *store, const struct rf_stor
             done->row.version = old->row.version;
         }
         if (order < 0 && op->mode == RF_APPLY_REFUSE_IF_NEWER) {
-            done->status = RF_STORE_NEWER;
-            return rf_result(RF_OK);
+            done->status = rf_repair_memo_refusal(&store->repairs, op->row.version);
+            if (done->status != RF_STORE_STORED) {
+                return rf_result(RF_OK);
+            }
         }
         if (order <= 0) {
             return answer_after(store, pending_seq(store, old), done);
@@ -213,6 +217,9 @@ static struct rf_result apply(struct rf_model_store *store, const struct rf_stor
         (op->row.flags & RF_ROW_TOMBSTONE) == 0) {
         done->status = RF_STORE_FULL;
         return rf_result(RF_OK);
+    }
+    if (op->mode == RF_APPLY_REPAIR) {
+        rf_repair_memo_note(&store->repairs, op->row.version);
     }
     struct pending pending = {.seq = ++store->seq, .is_row = true, .done = *done};
     pending.row = (struct rf_model_row){.table = op->table, .token = op->token};
@@ -369,6 +376,7 @@ void rf_model_crash(struct rf_model_store *store, struct rf_rng *rng)
     settle(store, store->synced + rf_rng_below(rng, open + 1), false);
     drop_waiting(store);
     store->synced = store->seq;
+    store->repairs = (struct rf_repair_memo){0};
     map_clear(&store->live);
     for (uint32_t i = 0; i < store->durable.n; i++) {
         map_merge(&store->live, &store->durable.rows[i]);

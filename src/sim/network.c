@@ -25,15 +25,23 @@ static uint64_t draw_delay(struct rf_sim *sim, const struct rf_sim_node *from,
     return BASE_DELAY_US + rf_sim_random(sim, sim->delay_us + 1) + from->slow_us + to->slow_us;
 }
 
+/* A doubled frame stands for all that could make a machine see something twice, though TLS over TCP
+ * does not double. Only writes that may be refused are spared: a replica that stored one, then a
+ * newer row, would refuse the copy, and its coordinator take that for an answer to the first. */
+static bool is_doubled(const struct rf_message *message)
+{
+    return message->kind != RF_MSG_WRITE || message->mode != RF_APPLY_REFUSE_IF_NEWER;
+}
+
 static void post(struct rf_sim *sim, struct rf_sim_node *from, struct rf_sim_node *to,
-                 struct rf_blob *frame)
+                 struct rf_blob *frame, bool may_double)
 {
     if (sim->blocked != NULL && sim->blocked[from->index * sim->n_nodes + to->index] != 0) {
         return;
     }
     uint32_t copies = 1;
     copies -= rf_sim_chance(sim, sim->loss_ppm);
-    copies += rf_sim_chance(sim, sim->double_ppm);
+    copies += may_double && rf_sim_chance(sim, sim->double_ppm);
     for (uint32_t i = 0; i < copies; i++) {
         struct rf_sim_event *event = rf_sim_schedule(sim, RF_SIM_FRAME, draw_delay(sim, from, to));
         event->node = to->index;
@@ -96,7 +104,7 @@ void rf_sim_send(struct rf_sim *sim, struct rf_sim_node *from, uint32_t shard, u
         return;
     }
     struct rf_blob *frame = encode(sim, from, message);
-    post(sim, from, &sim->nodes[to], frame);
+    post(sim, from, &sim->nodes[to], frame, is_doubled(message));
     rf_blob_drop(frame);
 }
 
@@ -105,7 +113,7 @@ void rf_sim_answer(struct rf_sim *sim, struct rf_sim_node *from, const struct rf
     struct rf_sim_node *to = &sim->nodes[(uint32_t)message->link];
     struct rf_blob     *frame = encode(sim, from, message);
     if (to->up && to->incarnation == message->link >> 32) {
-        post(sim, from, to, frame);
+        post(sim, from, to, frame, true);
     }
     rf_blob_drop(frame);
 }

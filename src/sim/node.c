@@ -517,6 +517,7 @@ static void stop_machines(struct rf_sim *sim, struct rf_sim_node *node)
         if (node->shards[s] != NULL) {
             struct rf_shard_stats stats = rf_shard_stats(node->shards[s]);
             sim->result.restamps += stats.restamps;
+            sim->result.unsure += stats.restamps_unsure;
             sim->result.read_repairs += stats.read_repairs;
             sim->result.hedges += stats.hedges;
             sim->result.fetches += stats.fetches;

@@ -358,6 +358,7 @@ struct rf_sim_result rf_sim_run(const struct rf_sim_options *options)
         if (!sim->result.violated) {
             end(sim);
         }
+        rf_sim_check_order(sim);
         sim->result.digest = sim->result.violated ? sim->trace : final_digest(sim);
     }
     rf_sim_fini(sim);

@@ -30,9 +30,10 @@ struct rf_sim_result {
     uint64_t crashes, partitions;
     uint64_t hedges, fetches;
     uint64_t flushes, cold_reads; /* of the real engine */
-    uint64_t restamps, read_repairs, hints_stored, hints_replayed, hints_expired;
-    bool     violated;
-    char     why[512]; /* the first violation */
+    uint64_t restamps, unsure, reappeared, read_repairs, hints_stored, hints_replayed,
+        hints_expired;
+    bool violated;
+    char why[512]; /* the first violation */
 };
 
 /* Runs one seed. Blocks: no (computes). */

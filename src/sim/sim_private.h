@@ -116,6 +116,14 @@ struct rf_sim_op {
     uint64_t             start_us;
     uint64_t             ttl_s;
     struct rf_row        floor; /* newest version acknowledged or read before it began */
+    /* A write's place in the order that clients see; history.c. */
+    struct rf_version version;   /* the first that it got */
+    bool              restamped; /* and it got another one (D7) */
+    uint64_t          seen_us;   /* first known to be in effect: acknowledged, or read strongly */
+    uint64_t          lost_us;   /* then another write was known to be in its place */
+    bool              unsure;    /* its coordinator said so, or died before it could */
+    bool              reappeared;
+    uint64_t          next_seen; /* of its key, op number: seen and not lost */
 };
 
 /* A version that was seen in some store: it must mean the same everywhere and for ever. */
@@ -124,6 +132,7 @@ struct rf_sim_seen {
     uint32_t          key;
     uint64_t          expiry_ms;
     uint64_t          content; /* hash of flags and value */
+    uint64_t          op;      /* number of the write, 0: a delete */
 };
 
 struct rf_sim_client {
@@ -163,8 +172,9 @@ struct rf_sim {
     uint32_t             spared; /* node that no client uses; n_nodes: none */
     struct rf_sim_op    *ops;
     uint64_t             n_ops, cap_ops;
-    struct rf_row        floors[RF_SIM_KEYS_MAX]; /* version and flags */
-    struct rf_sim_seen  *seen;                    /* hash table, open addressing */
+    struct rf_row        floors[RF_SIM_KEYS_MAX];    /* version and flags */
+    uint64_t             in_effect[RF_SIM_KEYS_MAX]; /* op numbers, linked by next_seen */
+    struct rf_sim_seen  *seen;                       /* hash table, open addressing */
     uint32_t             n_seen, cap_seen;
     /* Gossip at scale. */
     uint64_t deaths; /* RF_FX_ALIVE false about nodes that are up */
@@ -233,6 +243,15 @@ uint64_t        rf_sim_start_op(struct rf_sim *sim, uint32_t client, uint32_t no
                                 enum rf_client_kind kind, uint32_t key, bool strong);
 struct rf_slice rf_sim_key(uint32_t key, char space[16]);
 void            rf_sim_workload_fini(struct rf_sim *sim);
+
+/* --- history.c */
+/* A write's row reaches a store under this version. */
+void rf_sim_got_version(struct rf_sim *sim, uint64_t number, const struct rf_version *version);
+/* A request that began at `start_us` and ends now shows the write `number` (0: a delete, or nothing)
+ * in effect for the key. */
+void rf_sim_in_effect(struct rf_sim *sim, uint32_t key, uint64_t number, uint64_t start_us);
+/* At the end of a run: only writes whose coordinator knew of the danger have shown twice. */
+void rf_sim_check_order(struct rf_sim *sim);
 
 /* --- faults.c */
 void rf_sim_fault(struct rf_sim *sim);

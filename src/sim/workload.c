@@ -134,7 +134,9 @@ void rf_sim_saw_row(struct rf_sim *sim, const struct rf_row *row)
         }
     }
     if (seen->version.hlc == 0) {
-        *seen = (struct rf_sim_seen){row->version, key, row->expiry_ms, content};
+        *seen = (struct rf_sim_seen){row->version, key, row->expiry_ms, content,
+                                     rf_sim_op_of(sim, row)};
+        rf_sim_got_version(sim, seen->op, &row->version);
         sim->n_seen++;
         return;
     }
@@ -242,6 +244,18 @@ static void check_written(struct rf_sim *sim, struct rf_sim_op *op, const struct
                          (unsigned long long)op->floor.version.hlc);
     }
     raise_floor(sim, op->key, &reply->row);
+    bool put = op->kind == RF_CLIENT_PUT;
+    rf_sim_in_effect(sim, op->key, put ? (uint64_t)(op - sim->ops) + 1 : 0, op->start_us);
+}
+
+/* The write that a strong read shows: by its version, since an expired one comes without value. */
+static uint64_t shown_by(struct rf_sim *sim, const struct rf_sim_op *op,
+                         const struct rf_reply *reply)
+{
+    if (!rf_row_exists(&reply->row) || (reply->row.flags & RF_ROW_TOMBSTONE) != 0) {
+        return 0;
+    }
+    return seen_of(sim, &reply->row, op->key)->op;
 }
 
 static void check_read(struct rf_sim *sim, struct rf_sim_op *op, const struct rf_reply *reply)
@@ -269,6 +283,7 @@ static void check_read(struct rf_sim *sim, struct rf_sim_op *op, const struct rf
                          (unsigned long long)op->floor.version.hlc);
     }
     raise_floor(sim, op->key, &told);
+    rf_sim_in_effect(sim, op->key, shown_by(sim, op, reply), op->start_us);
 }
 
 void rf_sim_reply(struct rf_sim *sim, struct rf_sim_node *node, const struct rf_reply *reply)
@@ -281,6 +296,7 @@ void rf_sim_reply(struct rf_sim *sim, struct rf_sim_node *node, const struct rf_
     }
     op->replied = true;
     op->rc = reply->rc;
+    op->unsure = reply->unsure;
     if (op->kind == RF_CLIENT_GET) {
         check_read(sim, op, reply);
     } else {
@@ -305,6 +321,7 @@ void rf_sim_clients_lost(struct rf_sim *sim, uint32_t node)
         struct rf_sim_op *op = sim->clients[c].op == 0 ? NULL : &sim->ops[sim->clients[c].op - 1];
         if (op != NULL && op->node == node) {
             op->replied = true;
+            op->unsure = true;
             op->state = RF_SIM_OP_UNKNOWN;
             sim->result.unknown++;
             sim->clients[c].op = 0;

@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 
 #include "base/assert.h"
+#include "format/repair_memo.h"
 #include "storage/engine.h"
 #include "storage/identity.h"
 #include "storage/manifest.h"
@@ -108,6 +109,7 @@ struct rf_store {
     struct rf_done_list    ready;
     uint32_t               ready_at; /* taken by poll up to here */
     struct rf_store_stats  stats;
+    struct rf_repair_memo  repairs;
     struct rf_sst_block    blocks[2]; /* for look-ups: the best so far, and the one being read */
     struct rf_sst_block  healed_blocks[2]; /* the same for RF_TABLE_HEALED, amid another look-up */
     struct rf_cold_queue cold;

@@ -250,8 +250,9 @@ static struct rf_result finish_apply(struct rf_store *store, struct rf_store_tab
         }
         if (order < 0 && op->mode == RF_APPLY_REFUSE_IF_NEWER) {
             store->stats.newer++;
-            done->status = RF_STORE_NEWER;
-            return rf_result(RF_OK);
+            done->status = rf_repair_memo_refusal(&store->repairs, op->row.version);
+            return done->status == RF_STORE_STORED ? rf_store_wait_durable(store, seq, done)
+                                                   : rf_result(RF_OK);
         }
         newer = order > 0;
     }
@@ -261,6 +262,9 @@ static struct rf_result finish_apply(struct rf_store *store, struct rf_store_tab
         stored = note_healed(store, table, op, &seq);
     }
     done->status = stored;
+    if (newer && op->mode == RF_APPLY_REPAIR && stored == RF_STORE_STORED) {
+        rf_repair_memo_note(&store->repairs, op->row.version);
+    }
     return done->status == RF_STORE_STORED ? rf_store_wait_durable(store, seq, done)
                                            : rf_result(RF_OK);
 }

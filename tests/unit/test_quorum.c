@@ -230,6 +230,23 @@ static uint64_t start_repair(struct bench *bench)
     return stale;
 }
 
+/* Goal: a repair that meets a newer row confirms nothing: the read goes on with that row (D9).
+ * Method: the stale replica acknowledges the repair with version 3. */
+static void repair_meets_newer_row(void **state)
+{
+    struct bench *bench = *state;
+    uint64_t      stale = start_repair(bench);
+    answer(bench, stale, true, RF_STORE_STORED, 3);
+    assert_int_equal(0, bench->n_replies);
+    answer(bench, stale, false, RF_STORE_FOUND, 3);
+    assert_int_equal(0, bench->n_replies);
+    assert_int_equal(1, bench->writes[replica(bench, 0) >> 12]);
+    answer(bench, replica(bench, 0), true, RF_STORE_STORED, 3);
+    assert_int_equal(1, bench->n_replies);
+    assert_int_equal(RF_OK, bench->last.rc);
+    assert_int_equal(3, bench->last.row.version.hlc);
+}
+
 /* Goal: a repair that is refused, or whose link breaks, takes nothing from the two answers there
  * are: the winner is not confirmed, which is worth a retry (D9), but the quorum was there. */
 static void refused_repair_still_answered(void **state)
@@ -462,6 +479,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(large_quorum_confirms, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(repair_meets_newer_row, set_up, tear_down),
         cmocka_unit_test_setup_teardown(refused_repair_still_answered, set_up, tear_down),
         cmocka_unit_test_setup_teardown(broken_repair_still_answered, set_up, tear_down),
         cmocka_unit_test_setup_teardown(stored_hint_ends_the_write, set_up, tear_down),

@@ -77,6 +77,33 @@ static void newest_wins(void **state)
     rf_blob_drop(done.row.blob);
 }
 
+/* Goal: a version that came by repair and was replaced since is known to have been stored, when its own
+ * write comes late; after more repairs than are remembered nobody claims anything (D7). */
+static void repaired_version_was_stored(void **state)
+{
+    struct store_fixture *fixture = *state;
+    struct rf_store      *store = rf_engine_store(fixture->engine, 0);
+    struct rf_store_done  done;
+    struct rf_row         row = row_of("k", 10, "first");
+    assert_int_equal(RF_STORE_STORED, apply_row(store, TEST_TABLE, &row, RF_APPLY_REPAIR));
+    assert_int_equal(RF_STORE_STORED, put(store, "k", 9000, "second"));
+    assert_int_equal(RF_STORE_STORED, apply_row(store, TEST_TABLE, &row, RF_APPLY_REFUSE_IF_NEWER));
+    row = row_of("k", 11, "never seen");
+    assert_rc_ok(start_apply(store, TEST_TABLE, &row, RF_APPLY_REFUSE_IF_NEWER, &done));
+    assert_int_equal(RF_STORE_NEWER, done.status);
+    for (uint64_t i = 0; i < RF_REPAIRS_KEPT; i++) {
+        row = row_of("other", 100 + i, "v");
+        assert_int_equal(RF_STORE_STORED, apply_row(store, TEST_TABLE, &row, RF_APPLY_REPAIR));
+    }
+    row = row_of("k", 10, "first");
+    assert_rc_ok(start_apply(store, TEST_TABLE, &row, RF_APPLY_REFUSE_IF_NEWER, &done));
+    assert_int_equal(RF_STORE_FAILED, done.status);
+    row = row_of("k", 8000, "later than those");
+    assert_rc_ok(start_apply(store, TEST_TABLE, &row, RF_APPLY_REFUSE_IF_NEWER, &done));
+    assert_int_equal(RF_STORE_NEWER, done.status);
+    assert_value(store, "k", "second");
+}
+
 /* Goal: everything acknowledged is there after a reopen, any number of times (S30). */
 static void reopen_keeps_everything(void **state)
 {
@@ -319,6 +346,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(answers_wait_for_the_sync, make_store, drop_store),
         cmocka_unit_test_setup_teardown(newest_wins, make_store, drop_store),
+        cmocka_unit_test_setup_teardown(repaired_version_was_stored, make_store, drop_store),
         cmocka_unit_test_setup_teardown(reopen_keeps_everything, make_store, drop_store),
         cmocka_unit_test_setup_teardown(shards_change, make_store, drop_store),
         cmocka_unit_test_setup_teardown(meta_and_lock, make_store, drop_store),

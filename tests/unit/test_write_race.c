@@ -1,4 +1,4 @@
-/* Writes that race for one key: D7, S35. Two coordinators must not refuse each other for ever. */
+/* Writes that race for one key: D7, D9, S35, S133. Two coordinators must not refuse each other for ever. */
 #include "test_util.h"
 
 #include <stdio.h>
@@ -159,7 +159,7 @@ static void client_put(struct bench *bench, uint32_t node)
     put(&bench->requests, node, &event);
 }
 
-static int set_up(void **state)
+static int set_up_table(void **state, bool confirm)
 {
     static struct bench bench;
     struct rf_member    members[NODES] = {0};
@@ -168,6 +168,7 @@ static int set_up(void **state)
                                  .n = 3,
                                  .write_quorum = 2,
                                  .read_quorum = 2,
+                                 .read_repair_confirm = confirm,
                                  .placement = &placement};
     struct rf_ring     *ring = NULL;
     bench = (struct bench){.now = {.mono_us = 1000000, .wall_ms = 1000000}};
@@ -193,6 +194,17 @@ static int set_up(void **state)
     run(&bench, 100); /* clock ceilings */
     *state = &bench;
     return 0;
+}
+
+static int set_up(void **state)
+{
+    return set_up_table(state, false);
+}
+
+/* Strong reads are confirmed: what they show keeps its order (D9). */
+static int set_up_ordered(void **state)
+{
+    return set_up_table(state, true);
 }
 
 static int tear_down(void **state)
@@ -308,6 +320,56 @@ static void link_breaks_while_the_clock_waits(void **state)
     assert_int_equal(1, rf_shard_stats(bench->shards[0]).hints_stored);
 }
 
+/* Goal: two refusals prove that no strong read can have shown the first stamp: the write is stamped
+ * again at once, and surely in effect once (D7, D9). Method: the coordinator alone lacks the newer
+ * version. */
+static void second_stamp_with_proof(void **state)
+{
+    struct bench *bench = *state;
+    bench->stored[1] = bench->stored[2] = (bench->now.wall_ms + 100) << 16;
+    client_put(bench, 0);
+    run(bench, 100);
+    assert_int_equal(1, bench->n_replies);
+    assert_int_equal(RF_OK, bench->replies[0].rc);
+    assert_false(bench->replies[0].unsure);
+    assert_int_equal(1, rf_shard_stats(bench->shards[0]).restamps);
+    assert_int_equal(0, rf_shard_stats(bench->shards[0]).restamps_unsure);
+    assert_true(bench->replies[0].row.version.hlc > (bench->now.wall_ms + 100) << 16);
+}
+
+/* Goal: two acknowledgements of the first stamp are enough, even when the refusal comes first: the
+ * newer version is concurrent. Method: the third replica alone has it. */
+static void acknowledged_despite_refusal(void **state)
+{
+    struct bench *bench = *state;
+    bench->stored[1] = (bench->now.wall_ms + 100) << 16;
+    client_put(bench, 0);
+    run(bench, 100);
+    assert_int_equal(1, bench->n_replies);
+    assert_int_equal(RF_OK, bench->replies[0].rc);
+    assert_int_equal(0, rf_shard_stats(bench->shards[0]).restamps);
+}
+
+/* Goal: with a frozen replica there is no proof; the write waits for a moment, then succeeds all the
+ * same, and says so (S133). Method: one acknowledgement, one refusal, one silence. */
+static void second_stamp_without_proof(void **state)
+{
+    struct bench   *bench = *state;
+    struct rf_event tick = {.kind = RF_EV_TICK};
+    bench->frozen[2] = true;
+    bench->stored[1] = (bench->now.wall_ms + 100) << 16;
+    client_put(bench, 0);
+    run(bench, 100);
+    assert_int_equal(0, bench->n_replies);
+    bench->now.mono_us += 50000;
+    step(bench, 0, &tick);
+    run(bench, 100);
+    assert_int_equal(1, bench->n_replies);
+    assert_int_equal(RF_OK, bench->replies[0].rc);
+    assert_true(bench->replies[0].unsure);
+    assert_int_equal(1, rf_shard_stats(bench->shards[0]).restamps_unsure);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -315,6 +377,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(slow_clock_writes_above, set_up, tear_down),
         cmocka_unit_test_setup_teardown(link_breaks_while_the_clock_waits, set_up, tear_down),
         cmocka_unit_test_setup_teardown(far_ahead_is_refused, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(second_stamp_with_proof, set_up_ordered, tear_down),
+        cmocka_unit_test_setup_teardown(acknowledged_despite_refusal, set_up_ordered, tear_down),
+        cmocka_unit_test_setup_teardown(second_stamp_without_proof, set_up_ordered, tear_down),
     };
     return cmocka_run_group_tests_name("write_race", tests, NULL, NULL);
 }
