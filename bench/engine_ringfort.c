@@ -2,6 +2,7 @@
  * thread that writes groups while the next one gathers, two threads for background jobs. */
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
 #include <uv.h>
@@ -260,6 +261,7 @@ static void *open_handle(const struct bench_settings *settings, bool clustered)
                                             .n_partitions = 16,
                                             .n_shards = 1,
                                             .segment_max = settings->memtable,
+                                            .wal_allocate = 1u << 20,
                                             .random = 77,
                                             .memtable_max = settings->memtable,
                                             .memtable_total_max = settings->memtable,

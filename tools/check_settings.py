@@ -19,7 +19,7 @@ def is_read(field):
     if field.endswith((".plugin", ".options")):
         policy, member = field.split(".")
         return is_read(policy) and re.search(rf"\bpolicy->{member}\b", code)
-    return re.search(rf"\b(?:config|limits)(?:->|\.){re.escape(field)}\b", code)
+    return re.search(rf"\b(?:config|node)(?:->|\.){re.escape(field)}\b", code)
 
 
 problems, count = [], 0

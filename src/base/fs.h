@@ -43,6 +43,9 @@ struct rf_fs_ops {
     struct rf_result (*sync)(void *context, struct rf_file file);
     struct rf_result (*size)(void *context, struct rf_file file, uint64_t *ret_size);
     struct rf_result (*truncate)(void *context, struct rf_file file, uint64_t size);
+    /* Takes space for the bytes from the file's end up to `size`, as zeros, and makes it that long:
+     * writes and syncs within it are cheaper. RF_DISK_RESERVE: nothing has changed. */
+    struct rf_result (*allocate)(void *context, struct rf_file file, uint64_t size);
     struct rf_result (*rename)(void *context, const char *from, const char *to);
     struct rf_result (*unlink)(void *context, const char *path);
     struct rf_result (*mkdir)(void *context, const char *path); /* one level; fine when it exists */

@@ -51,7 +51,8 @@ struct rf_node_config {
         int64_t memtable_total_bytes;
         int64_t wal_max_bytes;
         int64_t partitions;
-        int64_t durability;   /* enum rf_durability */
+        int64_t durability;   /* enum rf_durability; INTERVAL by the word */
+        int64_t interval_ms;  /* INTERVAL by its time; 0: durability says */
         int64_t disk_reserve; /* hundredths of a percent */
     } storage;
     struct {
@@ -74,6 +75,7 @@ struct rf_node_config {
 };
 
 enum rf_durability { RF_DURABLE_GROUP, RF_DURABLE_INTERVAL, RF_DURABLE_NONE };
+#define RF_SYNC_INTERVAL_MS 10 /* of the word `interval` */
 
 /* The rows, for checking and for `config explain|defaults`. */
 extern const struct rf_setting rf_node_settings[];

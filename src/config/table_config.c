@@ -36,8 +36,11 @@ const struct rf_setting rf_table_settings[] = {
      "which files are merged"},
     {"compaction.options", RF_SET_SUBTREE, AT(compaction.options), 0, 0, "", NULL, LIVE,
      "declared by the plugin"},
-    {"durability", RF_SET_CHOICE, AT(durability), 0, 0, "group", "group", LIVE,
-     "group: an acknowledged write is on disk (fdatasync)"},
+    {"durability", RF_SET_CHOICE, AT(durability), 0, 0, "node", "node|group|interval|none", START,
+     "node: as storage.durability. group: an acknowledged write is on disk (fdatasync); interval "
+     "(10ms) or {interval: TIME}: it is written, a power cut loses at most that time; none"},
+    {"durability.interval", RF_SET_TIME, AT(interval_ms), 1, 60000, "", NULL, START,
+     "time between syncs"},
     {"compression", RF_SET_CHOICE, AT(compression), 0, 0, "lz4", "none|lz4", LIVE,
      "of blocks on disk"},
     {"ttl", RF_SET_TIME, AT(ttl_ms), 1000, 3650 * DAY_MS, "", "none", LIVE,

@@ -18,7 +18,8 @@ struct rf_table_config {
     bool                    weak;        /* allows r + w <= n */
     int64_t                 read_repair; /* 0 confirm, 1 background */
     struct rf_policy_config placement, conflict, compaction;
-    int64_t                 durability;
+    int64_t                 durability;  /* 0 as the node, else 1 + enum rf_durability */
+    int64_t                 interval_ms; /* durability {interval: TIME}; 0: durability says */
     int64_t                 compression; /* 0 none, 1 lz4 */
     int64_t                 ttl_ms, max_ttl_ms;
     int64_t                 tombstone_grace_ms;

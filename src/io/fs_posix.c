@@ -143,6 +143,16 @@ static struct rf_result fs_truncate(void *context, struct rf_file file, uint64_t
     return result_of(ftruncate((int)file.handle, (off_t)size));
 }
 
+static struct rf_result fs_allocate(void *context, struct rf_file file, uint64_t size)
+{
+    int error = 0;
+    (void)context;
+    do {
+        error = posix_fallocate((int)file.handle, 0, (off_t)size);
+    } while (error == EINTR);
+    return error == 0 ? rf_result(RF_OK) : result_of_errno(error);
+}
+
 static struct rf_result fs_rename(void *context, const char *from, const char *to)
 {
     (void)context;
@@ -231,6 +241,7 @@ struct rf_fs rf_fs_posix(void)
         .sync = fs_sync,
         .size = fs_size,
         .truncate = fs_truncate,
+        .allocate = fs_allocate,
         .rename = fs_rename,
         .unlink = fs_unlink,
         .mkdir = fs_mkdir,

@@ -212,6 +212,17 @@ static void put_nodes(struct rf_buf *body, struct rf_worker *worker)
     rf_buf_append_str(body, "]");
 }
 
+static void put_durability(struct rf_buf *body, const struct rf_table_policy *policy)
+{
+    put_text(body, "durability",
+             policy->sync == RF_SYNC_GROUP      ? "group"
+             : policy->sync == RF_SYNC_INTERVAL ? "interval"
+                                                : "none");
+    if (policy->sync == RF_SYNC_INTERVAL) {
+        put_number(body, "sync_interval_ms", policy->sync_interval_ms);
+    }
+}
+
 static void put_tables(struct rf_buf *body, struct rf_server *server)
 {
     put_open(body, "tables", "[");
@@ -225,7 +236,7 @@ static void put_tables(struct rf_buf *body, struct rf_server *server)
         put_text(body, "conflict", table->config.conflict.plugin);
         put_text(body, "placement", table->config.placement.plugin);
         put_text(body, "compaction", table->config.compaction.plugin);
-        put_text(body, "durability", "group");
+        put_durability(body, &table->policy);
         if (table->problem[0] != 0) {
             put_text(body, "problem", table->problem);
         }

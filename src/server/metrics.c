@@ -129,9 +129,9 @@ static void put_storage(struct rf_buf *body, const struct rf_store_stats *store)
            "Operations that waited for a read of their key from the disk.", store->cold_waits);
     simple(body, "ringfort_storage_refused_newer_total", "counter",
            "Writes refused because a newer version was stored.", store->newer);
-    simple(body, "ringfort_wal_groups_total", "counter", "Groups written and synced.",
+    simple(body, "ringfort_wal_groups_total", "counter", "Groups written to the log.",
            store->wal_groups);
-    simple(body, "ringfort_wal_records_total", "counter", "Records made durable.",
+    simple(body, "ringfort_wal_records_total", "counter", "Records written to the log.",
            store->wal_records);
     simple(body, "ringfort_wal_bytes_total", "counter", "Bytes written to the log.",
            store->wal_bytes);

@@ -16,6 +16,7 @@
 #include "server/worker.h"
 
 #define SEGMENT_MAX (16u * 1024 * 1024) /* bytes of a WAL segment */
+#define WAL_ALLOCATE (1u << 20)         /* docs/decisions/023 */
 
 struct rf_thread *rf_server_thread(struct rf_server *server, uint32_t number)
 {
@@ -87,6 +88,7 @@ static bool open_engine(struct rf_server *server)
         .n_partitions = (uint32_t)config->storage.partitions,
         .n_shards = server->n_shards,
         .segment_max = SEGMENT_MAX,
+        .wal_allocate = WAL_ALLOCATE,
         .random = random[0],
         .secret = random[1],
         .memtable_max = (uint64_t)config->storage.memtable_bytes,
@@ -192,7 +194,7 @@ int rf_server_run(const char *config_path)
     }
     server->config_path = config_path;
     signal(SIGPIPE, SIG_IGN);
-    signal(SIGXFSZ, SIG_IGN); /* a file at the largest size is a failed write, not the end */
+    signal(SIGXFSZ, SIG_IGN); /* a write beyond a limit of files is an answer, not the end */
     raise_descriptor_limit();
     rf_clock_set_offset(server->config.clock.test_offset_ms);
     rf_log_setup((enum rf_log_level)server->config.log.level, server->config.node.name);

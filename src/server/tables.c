@@ -84,6 +84,23 @@ static void join_plugins(struct rf_server *server, struct rf_server_table *table
     table->view.placement_options = placement_options;
 }
 
+/* The table's durability, or the node's (D5). */
+static void fill_durability(struct rf_server_table *table, const struct rf_node_config *node)
+{
+    const struct rf_table_config *config = &table->config;
+    bool                          own = config->durability != 0 || config->interval_ms != 0;
+    int64_t interval_ms = own ? config->interval_ms : node->storage.interval_ms;
+    int64_t mode = own ? config->durability - 1 : node->storage.durability;
+    bool    interval = interval_ms != 0 || mode == RF_DURABLE_INTERVAL;
+    table->policy.sync = interval                  ? RF_SYNC_INTERVAL
+                         : mode == RF_DURABLE_NONE ? RF_SYNC_NONE
+                                                   : RF_SYNC_GROUP;
+    if (interval) {
+        table->policy.sync_interval_ms =
+            (uint32_t)(interval_ms == 0 ? RF_SYNC_INTERVAL_MS : interval_ms);
+    }
+}
+
 static void fill_view(struct rf_server_table *table)
 {
     const struct rf_table_config *config = &table->config;
@@ -113,6 +130,7 @@ static void load_table(struct rf_server *server, const char *path, struct rf_pro
         }
         fill_view(table);
         join_plugins(server, table, &document, problems);
+        fill_durability(table, &server->config);
         server->n_tables++;
     }
     rf_document_free(&document);

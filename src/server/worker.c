@@ -31,9 +31,15 @@ static void log_main(void *argument)
 static void kick_log(struct rf_worker *worker)
 {
     /* After log_stop there is no log thread any more: what still comes in is never acknowledged. */
-    if (!worker->log_busy && !atomic_load(&worker->log_stop) && rf_store_log_begin(worker->store)) {
+    if (worker->log_busy || atomic_load(&worker->log_stop)) {
+        return;
+    }
+    rf_store_set_log_time(worker->store, rf_loop_now(&worker->base.loop).mono_us);
+    if (rf_store_log_begin(worker->store)) {
         worker->log_busy = true;
         uv_sem_post(&worker->log_work);
+    } else {
+        rf_thread_wake_at(&worker->base, rf_store_log_wake_us(worker->store));
     }
 }
 
@@ -429,6 +435,7 @@ static void worker_main(void *argument)
             uv_run(&worker->base.loop.uv, UV_RUN_ONCE);
         }
     }
+    rf_store_log_close(worker->store);
     atomic_store(&worker->log_stop, true);
     uv_sem_post(&worker->log_work);
     uv_thread_join(&worker->log_thread);

@@ -398,6 +398,23 @@ static struct rf_result disk_truncate(void *context, struct rf_file file, uint64
     return rf_result(RF_OK);
 }
 
+static struct rf_result disk_allocate(void *context, struct rf_file file, uint64_t size)
+{
+    struct rf_disk *disk = context;
+    RF_TRY(enter_call(disk, NULL));
+    struct inode *inode = handle_of(disk, file)->inode;
+    uint64_t      old = inode->now.size;
+    if (size > old && (size - old > disk->capacity || disk->used > disk->capacity - (size - old))) {
+        return rf_result(RF_DISK_RESERVE);
+    }
+    if (size > old) {
+        set_size(&inode->now, size);
+        mark_dirty(inode, old, size);
+        disk->used += size - old;
+    }
+    return rf_result(RF_OK);
+}
+
 static struct rf_result disk_rename(void *context, const char *from, const char *to)
 {
     struct rf_disk *disk = context;
@@ -711,6 +728,7 @@ struct rf_fs rf_disk_fs(struct rf_disk *disk)
         .sync = disk_sync,
         .size = disk_size,
         .truncate = disk_truncate,
+        .allocate = disk_allocate,
         .rename = disk_rename,
         .unlink = disk_unlink,
         .mkdir = disk_mkdir,

@@ -91,7 +91,8 @@ static void route_stored(struct rf_sim *sim, struct rf_sim_node *node, uint32_t 
 
 static void kick_sync(struct rf_sim *sim, struct rf_sim_node *node, uint32_t shard)
 {
-    if (node->syncing[shard] || !rf_sim_store_sync_begin(node->store, shard)) {
+    if (node->syncing[shard] ||
+        !rf_sim_store_sync_begin(node->store, shard, rf_sim_clock(sim, node).mono_us)) {
         return;
     }
     node->syncing[shard] = true;

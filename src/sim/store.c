@@ -120,6 +120,7 @@ bool rf_sim_store_open(struct rf_sim_store *store, char why[512])
         .n_partitions = store->config.n_partitions,
         .n_shards = store->config.n_shards,
         .segment_max = SEGMENT_BYTES,
+        .wal_allocate = SEGMENT_BYTES / 4,
         .random = store->config.node,
         .secret = store->config.seed,
         .memtable_max = MEMTABLE_BYTES,
@@ -192,11 +193,12 @@ uint32_t rf_sim_store_poll(struct rf_sim_store *store, uint32_t shard,
                : rf_model_ops.poll(store->models[shard], ret_done, max);
 }
 
-bool rf_sim_store_sync_begin(struct rf_sim_store *store, uint32_t shard)
+bool rf_sim_store_sync_begin(struct rf_sim_store *store, uint32_t shard, uint64_t mono_us)
 {
     if (!store->config.engine) {
         return rf_model_sync_begin(store->models[shard]);
     }
+    rf_store_set_log_time(rf_engine_store(store->engine, shard), mono_us);
     store->syncing[shard] = rf_store_log_begin(rf_engine_store(store->engine, shard));
     return store->syncing[shard];
 }

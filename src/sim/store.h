@@ -33,7 +33,7 @@ struct rf_result rf_sim_store_submit(struct rf_sim_store *store, uint32_t shard,
 uint32_t         rf_sim_store_poll(struct rf_sim_store *store, uint32_t shard,
                                    struct rf_store_done *ret_done, uint32_t max);
 /* The log of a shard: begin answers whether there is something to sync; end does it. */
-bool rf_sim_store_sync_begin(struct rf_sim_store *store, uint32_t shard);
+bool rf_sim_store_sync_begin(struct rf_sim_store *store, uint32_t shard, uint64_t mono_us);
 void rf_sim_store_sync_end(struct rf_sim_store *store, uint32_t shard);
 /* Reads that wait for the disk: begin takes the next one, false when there is none (or too many are
  * under way); end ends one of those that were begun, whichever. */

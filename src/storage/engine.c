@@ -274,6 +274,7 @@ static struct rf_result begin_logs(struct rf_engine *engine, const struct replay
                     .segment = last + 1,
                     .next_seq = history->next_seq == 0 ? 1 : history->next_seq,
                     .segment_max = config->segment_max,
+                    .allocate = config->wal_allocate,
                     .part_seq = history->part_seq,
         };
         RF_TRY(rf_wal_new(&wal, &engine->stores[s].wal));

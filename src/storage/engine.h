@@ -18,8 +18,9 @@ struct rf_engine_config {
     uint32_t     n_partitions; /* 1 … 256, a power of two; used at the first start */
     uint32_t     n_shards;     /* 1 … 254 */
     uint64_t     segment_max;  /* bytes per WAL segment */
-    uint64_t     random;       /* from the host: becomes the node id at the first start */
-    uint64_t     secret;       /* ditto, and the logs' secret; independent of `random` */
+    uint64_t wal_allocate; /* space for the log is taken in steps of so many bytes; 0: as written */
+    uint64_t random;       /* from the host: becomes the node id at the first start */
+    uint64_t secret;       /* ditto, and the logs' secret; independent of `random` */
     /* Limits of the node, shared evenly by the stores; 0: none. */
     uint64_t memtable_max;       /* bytes of one table's memtables; above, they are flushed */
     uint64_t memtable_total_max; /* bytes of all; above, the largest table is flushed, at twice as
@@ -103,6 +104,14 @@ extern const struct rf_store_ops rf_lsm_ops;
 
 /* The log: as rf_wal_begin/run/end; `end` turns waiting operations into completions for `poll`. */
 bool rf_store_log_begin(struct rf_store *store);
+/* Tells the time of a clock that never jumps, before log_begin: for syncs of tables with `interval`,
+ * and for marks when the log is idle. Without it there are none. Thread: owner. */
+void rf_store_set_log_time(struct rf_store *store, uint64_t mono_us);
+/* When log_begin has something to do although nothing new came; UINT64_MAX: never. Thread: owner. */
+uint64_t rf_store_log_wake_us(const struct rf_store *store);
+/* Ends the log in order: everything is synced, and the next start can tell. Nothing may be under way
+ * or wait, and nothing may be submitted any more. Thread: owner. Blocks: yes. */
+void rf_store_log_close(struct rf_store *store);
 void rf_store_log_run(struct rf_store *store); /* the log thread; blocks */
 void rf_store_log_end(struct rf_store *store);
 /* Has the log failed? Then nothing is acknowledged any more. Thread: owner. Blocks: no. */

@@ -113,6 +113,12 @@ struct rf_store {
     struct rf_sst_block    blocks[2]; /* for look-ups: the best so far, and the one being read */
     struct rf_sst_block  healed_blocks[2]; /* the same for RF_TABLE_HEALED, amid another look-up */
     struct rf_cold_queue cold;
+    /* Syncs. */
+    bool     sync_open;       /* somebody of waiting_open waits for a sync */
+    uint64_t sync_open_us;    /* when one is due for the open group; UINT64_MAX: not */
+    uint64_t sync_written_us; /* ditto, for what is written */
+    uint64_t log_us;          /* as rf_store_set_log_time told */
+    uint64_t group_us;        /* begin of the last group; 0: a mark followed */
     /* Background. */
     uint64_t           wall_ms;
     uint64_t           retry_at_ms; /* after a failed job */
@@ -201,10 +207,11 @@ RF_CHECKED struct rf_result rf_store_finish(struct rf_store *store, const struct
                                             struct rf_store_done *done);
 /* A completion for `poll`. Without memory it is lost, and its request runs into the timeout. */
 void rf_store_complete(struct rf_store *store, struct rf_store_done *done);
-/* The answer waits until the sequence is durable. RF_PENDING, or RF_OK when it is already (or there
+/* The answer waits until the sequence is durable, as far as the mode asks for. RF_PENDING, or RF_OK
+ * when it is already (or there
  * is no memory or no working log to wait for: then the answer is a failure, and nothing is lost). */
-RF_CHECKED struct rf_result rf_store_wait_durable(struct rf_store *store, uint64_t seq,
-                                                  struct rf_store_done *done);
+RF_CHECKED struct rf_result rf_store_wait_durable(struct rf_store *store, enum rf_sync_mode mode,
+                                                  uint64_t seq, struct rf_store_done *done);
 
 /* ---- find.c */
 #define RF_FAULTS_MAX 8u

@@ -222,7 +222,7 @@ struct rf_result rf_scan_answer(struct rf_store *store, struct rf_scan *scan,
     done->token = scan->token;
     done->row.blob = blob;
     done->row.value = rf_slice(blob->data, blob->size);
-    return rf_store_wait_durable(store, scan->max_seq, done);
+    return rf_store_wait_durable(store, scan->policy.sync, scan->max_seq, done);
 }
 
 struct rf_result rf_store_scan(struct rf_store *store, struct rf_store_table *table,

@@ -4,6 +4,8 @@
 #include "storage/engine_private.h"
 
 #define RETRY_MS 200u /* a group that found no space or descriptor is written again after this */
+#define IDLE_US                                                                                    \
+    1000000u /* without a group for so long, a mark tells that the last one is durable */
 
 /* ---- Tables ------------------------------------------------------------------------------- */
 
@@ -45,6 +47,8 @@ struct rf_store_table *rf_store_table_of(struct rf_store *store, uint64_t id)
 struct rf_result rf_store_init(struct rf_store *store, struct rf_engine *engine, uint32_t shard)
 {
     *store = (struct rf_store){.magic = RF_STORE_MAGIC, .engine = engine, .shard = shard};
+    store->sync_open_us = UINT64_MAX;
+    store->sync_written_us = UINT64_MAX;
     store->cold.end = &store->cold.first;
     bool made = rf_store_table_of(store, RF_TABLE_META) != NULL &&
                 rf_store_table_of(store, RF_TABLE_HINTS) != NULL &&
@@ -117,15 +121,18 @@ static bool done_push(struct rf_done_list *done, const struct rf_store_done *ite
     return true;
 }
 
-struct rf_result rf_store_wait_durable(struct rf_store *store, uint64_t seq,
+struct rf_result rf_store_wait_durable(struct rf_store *store, enum rf_sync_mode mode, uint64_t seq,
                                        struct rf_store_done *done)
 {
-    if (seq <= rf_wal_durable_seq(store->wal)) {
+    const struct rf_wal *wal = store->wal;
+    bool                 synced = mode == RF_SYNC_GROUP;
+    if (seq <= (synced ? rf_wal_durable_seq(wal) : rf_wal_written_seq(wal))) {
         return rf_result(RF_OK);
     }
-    bool writing = seq <= rf_wal_writing_seq(store->wal);
-    if (!rf_wal_broken(store->wal) &&
+    bool writing = seq <= rf_wal_writing_seq(wal) && (!synced || rf_wal_syncing(wal));
+    if (!rf_wal_broken(wal) &&
         done_push(writing ? &store->waiting_writing : &store->waiting_open, done)) {
+        store->sync_open = store->sync_open || (synced && !writing);
         return rf_result(RF_PENDING);
     }
     rf_blob_drop(done->row.blob);
@@ -201,6 +208,16 @@ struct rf_result rf_store_merge_row(struct rf_store *store, uint64_t table_id, u
     return rf_result(RF_OK);
 }
 
+/* A record of the table is in the open group: when must that be synced? */
+static void want_sync(struct rf_store *store, const struct rf_table_policy *policy)
+{
+    uint64_t due = store->log_us + (uint64_t)policy->sync_interval_ms * 1000;
+    store->sync_open = store->sync_open || policy->sync == RF_SYNC_GROUP;
+    if (policy->sync == RF_SYNC_INTERVAL && due < store->sync_open_us) {
+        store->sync_open_us = due;
+    }
+}
+
 /* Logs the row and puts it into the memtable. */
 static enum rf_store_status store_row(struct rf_store *store, struct rf_store_table *table,
                                       const struct rf_store_op *op, uint64_t *ret_seq)
@@ -215,6 +232,7 @@ static enum rf_store_status store_row(struct rf_store *store, struct rf_store_ta
     }
     struct rf_result logged = rf_wal_append(store->wal, &record, ret_seq);
     if (rf_ok(logged)) {
+        want_sync(store, &table->policy);
         logged = put_row(store, table, op->token, &op->row, *ret_seq);
     }
     rf_store_check_limits(store, table);
@@ -251,8 +269,9 @@ static struct rf_result finish_apply(struct rf_store *store, struct rf_store_tab
         if (order < 0 && op->mode == RF_APPLY_REFUSE_IF_NEWER) {
             store->stats.newer++;
             done->status = rf_repair_memo_refusal(&store->repairs, op->row.version);
-            return done->status == RF_STORE_STORED ? rf_store_wait_durable(store, seq, done)
-                                                   : rf_result(RF_OK);
+            return done->status == RF_STORE_STORED
+                       ? rf_store_wait_durable(store, table->policy.sync, seq, done)
+                       : rf_result(RF_OK);
         }
         newer = order > 0;
     }
@@ -265,12 +284,14 @@ static struct rf_result finish_apply(struct rf_store *store, struct rf_store_tab
     if (newer && op->mode == RF_APPLY_REPAIR && stored == RF_STORE_STORED) {
         rf_repair_memo_note(&store->repairs, op->row.version);
     }
-    return done->status == RF_STORE_STORED ? rf_store_wait_durable(store, seq, done)
-                                           : rf_result(RF_OK);
+    return done->status == RF_STORE_STORED
+               ? rf_store_wait_durable(store, table->policy.sync, seq, done)
+               : rf_result(RF_OK);
 }
 
-static struct rf_result finish_read(struct rf_store *store, enum rf_find found,
-                                    const struct rf_search *search, struct rf_store_done *done)
+static struct rf_result finish_read(struct rf_store *store, const struct rf_store_table *table,
+                                    enum rf_find found, const struct rf_search *search,
+                                    struct rf_store_done *done)
 {
     if (found != RF_FIND_FOUND) {
         store->stats.cannot_say += found == RF_FIND_CANNOT_SAY;
@@ -284,8 +305,9 @@ static struct rf_result finish_read(struct rf_store *store, enum rf_find found,
         return rf_result(RF_OK);
     }
     done->status = RF_STORE_FOUND;
-    /* What is not on disk yet may vanish in a power cut: nobody may have seen it. */
-    return rf_store_wait_durable(store, search->seq, done);
+    /* What is not on disk yet may vanish in a power cut: nobody may have seen it, unless the table
+     * takes that risk. */
+    return rf_store_wait_durable(store, table->policy.sync, search->seq, done);
 }
 
 struct rf_result rf_store_finish(struct rf_store *store, const struct rf_store_op *op,
@@ -296,7 +318,7 @@ struct rf_result rf_store_finish(struct rf_store *store, const struct rf_store_o
     rf_assert(table != NULL);
     *done = (struct rf_store_done){.kind = op->kind, .tag = op->tag, .status = RF_STORE_FAILED};
     return op->kind == RF_STORE_APPLY ? finish_apply(store, table, op, search, done)
-                                      : finish_read(store, found, search, done);
+                                      : finish_read(store, table, found, search, done);
 }
 
 /* APPLY and READ: the look-up, and what follows unless the disk must be asked. */
@@ -352,14 +374,31 @@ const struct rf_store_ops rf_lsm_ops = {.submit = store_submit, .poll = store_po
 
 /* ---- The log ------------------------------------------------------------------------------ */
 
+static bool sync_is_due(const struct rf_store *store)
+{
+    return store->log_us != 0 &&
+           (store->sync_open_us <= store->log_us || store->sync_written_us <= store->log_us);
+}
+
+/* Tells in the log that the last group was durable, once nothing followed it for a while. */
+static bool begin_idle_mark(struct rf_store *store)
+{
+    if (store->group_us == 0 || store->log_us < store->group_us + IDLE_US ||
+        rf_wal_waits(store->wal)) {
+        return false;
+    }
+    store->group_us = 0;
+    return rf_wal_begin_mark(store->wal, false);
+}
+
 bool rf_store_log_begin(struct rf_store *store)
 {
     bool again = rf_wal_waits(store->wal);
     if (again && store->wall_ms != 0 && store->wall_ms < store->log_retry_at_ms) {
         return false; /* not with every turn of the loop */
     }
-    if (!rf_wal_begin(store->wal, true)) {
-        return false;
+    if (!rf_wal_begin(store->wal, store->sync_open || sync_is_due(store))) {
+        return begin_idle_mark(store);
     }
     rf_space_begin_group(store);
     if (again) {
@@ -369,7 +408,37 @@ bool rf_store_log_begin(struct rf_store *store)
     struct rf_done_list spare = store->waiting_writing;
     store->waiting_writing = store->waiting_open;
     store->waiting_open = spare;
+    store->sync_open = false;
+    if (store->sync_open_us < store->sync_written_us) {
+        store->sync_written_us = store->sync_open_us;
+    }
+    store->sync_open_us = UINT64_MAX;
+    store->group_us = store->log_us;
     return true;
+}
+
+void rf_store_set_log_time(struct rf_store *store, uint64_t mono_us)
+{
+    store->log_us = mono_us;
+}
+
+uint64_t rf_store_log_wake_us(const struct rf_store *store)
+{
+    uint64_t sync_us =
+        store->sync_open_us < store->sync_written_us ? store->sync_open_us : store->sync_written_us;
+    uint64_t mark_us = store->group_us == 0 ? UINT64_MAX : store->group_us + IDLE_US;
+    if (rf_wal_broken(store->wal) || rf_wal_waits(store->wal)) {
+        return UINT64_MAX;
+    }
+    return sync_us < mark_us ? sync_us : mark_us;
+}
+
+void rf_store_log_close(struct rf_store *store)
+{
+    if (rf_wal_begin_mark(store->wal, true)) {
+        rf_wal_run(store->wal);
+        rf_store_log_end(store);
+    }
 }
 
 void rf_store_log_run(struct rf_store *store)
@@ -429,6 +498,9 @@ void rf_store_log_end(struct rf_store *store)
         release_all(store, &store->waiting_writing);
         release_all(store, &store->waiting_open);
         return;
+    }
+    if (rf_wal_durable_seq(store->wal) == rf_wal_written_seq(store->wal)) {
+        store->sync_written_us = UINT64_MAX;
     }
     release_all(store, &store->waiting_writing);
 }

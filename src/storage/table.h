@@ -5,6 +5,14 @@
 #include "format/row.h"
 #include "ringfort/plugin.h"
 
+/* When an apply is acknowledged (D5). */
+enum rf_sync_mode {
+    RF_SYNC_GROUP,    /* it is on disk */
+    RF_SYNC_INTERVAL, /* it is written: a killed process loses nothing, a power cut what was written in
+                         the last sync_interval_ms */
+    RF_SYNC_NONE,     /* it is written, and synced when the system likes, or with others */
+};
+
 struct rf_table_policy {
     uint64_t                        id;
     const struct rf_host           *host; /* handed to plugins */
@@ -17,6 +25,8 @@ struct rf_table_policy {
     uint64_t                        max_ttl_ms; /* every item expires within it; 0: it need not */
     uint64_t                        tombstone_grace_ms; /* a tombstone is kept at least so long */
     uint64_t                        max_ahead_ms; /* how far a version may be ahead of the clock */
+    enum rf_sync_mode               sync;
+    uint32_t                        sync_interval_ms; /* INTERVAL: 1 … */
 };
 
 /* Which of two versions of a key survives: > 0 when `a` does, <= 0 for `b`. NULL policy or conflict

@@ -62,7 +62,9 @@ struct rf_wal {
     uint64_t       segment;           /* of `file`, or the next to make */
     uint64_t       segment_first_seq; /* ditto */
     uint64_t       offset;
-    uint64_t       run_bytes; /* by which the segment grew */
+    uint64_t       allocated;   /* space that `file` has; UINT64_MAX: no more is asked for */
+    uint64_t       run_bytes;   /* by which the segment grew */
+    uint64_t       run_durable; /* up to where a finished segment was made durable; 0: none was */
     enum rf_rc     run_result;
 };
 
@@ -179,9 +181,8 @@ struct rf_result rf_wal_append(struct rf_wal *wal, const struct rf_wal_record *r
                                uint64_t *ret_seq)
 {
     rf_assert(wal->magic == WAL_MAGIC);
-    rf_assert(!wal->closed);
     struct group *group = &wal->open;
-    if (wal->failure != RF_OK) {
+    if (wal->failure != RF_OK || wal->closed) {
         return rf_result(RF_IO_ERROR);
     }
     if (group->buf.size > GROUP_LIMIT && group->n != 0) {
@@ -306,6 +307,7 @@ static struct rf_result open_segment(struct rf_wal *wal)
     wal->file_dirty = false;
     wal->segment_first_seq = wal->writing.first_seq;
     wal->offset = 0;
+    wal->allocated = wal->config.allocate == 0 ? UINT64_MAX : 0;
     return rf_result(RF_OK);
 }
 
@@ -323,6 +325,7 @@ static struct rf_result take_segment(struct rf_wal *wal)
 {
     if (wal->file_open && wal->offset >= wal->config.segment_max) {
         RF_TRY(sync_file(wal));
+        wal->run_durable = wal->writing.first_seq - 1;
         wal->config.fs.ops->close(wal->config.fs.context, wal->file);
         wal->file_open = false;
         wal->segment++;
@@ -354,17 +357,31 @@ static struct rf_result seal_group(struct rf_wal *wal, struct group *group, uint
     return rf_result(group->bytes.size == 0 ? RF_NO_MEMORY : RF_OK);
 }
 
+/* Takes space ahead of the writes. They work without it as well, so a failure is no matter. */
+static void allocate(struct rf_wal *wal, uint64_t end)
+{
+    struct rf_fs fs = wal->config.fs;
+    uint64_t     step = wal->config.allocate;
+    if (end > wal->allocated) {
+        uint64_t size = (end + step - 1) / step * step;
+        bool     done = rf_ok(fs.ops->allocate(fs.context, wal->file, size));
+        wal->allocated = done ? size : UINT64_MAX;
+    }
+}
+
 static struct rf_result write_group(struct rf_wal *wal)
 {
     struct group *group = &wal->writing;
     struct rf_fs  fs = wal->config.fs;
     wal->run_bytes = 0;
+    wal->run_durable = 0;
     if (group->n != 0 || group->mark) {
         RF_TRY(take_segment(wal));
         /* What a closing mark says is durable, itself included, must be so. */
         RF_TRY(group->closed ? sync_file(wal) : rf_result(RF_OK));
         uint64_t at = group->mark ? (wal->offset + BLOCK - 1) / BLOCK * BLOCK : wal->offset;
         RF_TRY(seal_group(wal, group, at));
+        allocate(wal, at + group->bytes.size);
         RF_TRY(fs.ops->pwrite(fs.context, wal->file, group->bytes, at));
         wal->run_bytes = at + group->bytes.size - wal->offset;
         wal->offset += wal->run_bytes;
@@ -385,7 +402,11 @@ static void note_run(struct rf_wal *wal)
     uint64_t            last_seq = group->first_seq + group->n - 1;
     rf_assert(wal->written_seq <= last_seq && last_seq < wal->next_seq);
     wal->written_seq = last_seq;
-    wal->durable_seq = wal->file_dirty ? wal->durable_seq : last_seq;
+    if (!wal->file_dirty) {
+        wal->durable_seq = last_seq;
+    } else if (wal->run_durable != 0) {
+        wal->durable_seq = wal->run_durable;
+    }
     wal->marked = group->mark || (wal->marked && group->n == 0);
     wal->stats.groups += group->n != 0;
     wal->stats.records += group->n;

@@ -14,15 +14,16 @@
 struct rf_wal;
 
 struct rf_wal_config {
-    struct rf_fs    fs;
-    const char     *dir; /* of all segments ("<data>/wal"); must exist; copied */
-    uint32_t        shard, n_shards;
-    uint32_t        n_partitions; /* 1 … 256, of the node */
-    uint64_t        secret;       /* of the node's logs: no client may know it */
-    uint64_t        segment;      /* first number to use, above every number in use */
-    uint64_t        next_seq;     /* ditto; >= 1 */
-    uint64_t        segment_max;  /* bytes after which a new segment begins */
-    const uint64_t *part_seq;     /* per partition its last sequence in this log; NULL: none */
+    struct rf_fs fs;
+    const char  *dir; /* of all segments ("<data>/wal"); must exist; copied */
+    uint32_t     shard, n_shards;
+    uint32_t     n_partitions; /* 1 … 256, of the node */
+    uint64_t     secret;       /* of the node's logs: no client may know it */
+    uint64_t     segment;      /* first number to use, above every number in use */
+    uint64_t     next_seq;     /* ditto; >= 1 */
+    uint64_t     segment_max;  /* bytes after which a new segment begins */
+    uint64_t allocate; /* space is taken in steps of so many bytes, ahead of the writes; 0: not */
+    const uint64_t *part_seq; /* per partition its last sequence in this log; NULL: none */
 };
 
 /* Returns RF_OK or RF_NO_MEMORY; the first segment is made by the first write. */
@@ -30,7 +31,7 @@ RF_CHECKED struct rf_result rf_wal_new(const struct rf_wal_config *config, struc
 void                        rf_wal_free(struct rf_wal *wal);
 
 /* Adds a record to the open group. Returns RF_OK with its sequence, RF_IO_ERROR after a failed
- * write, RF_LIMIT when the open group is full (32 MiB wait already), RF_NO_MEMORY. Thread: owner. */
+ * write or a closing mark, RF_LIMIT when the open group is full (32 MiB wait already), RF_NO_MEMORY. Thread: owner. */
 RF_CHECKED struct rf_result rf_wal_append(struct rf_wal *wal, const struct rf_wal_record *record,
                                           uint64_t *ret_seq);
 /* Freezes the open group for writing; false when there is nothing to do or another is on its way. A
@@ -40,7 +41,7 @@ bool rf_wal_begin(struct rf_wal *wal, bool sync);
 /* Instead of a group, a mark is to be written: it tells what is durable, so that later damage of the
  * last group can be told from a torn tail. It is not synced itself. False when there is none to write,
  * or a group waits or is on its way. @param close the log ends here, in order: everything is synced,
- * the mark as well, and nothing may be appended any more. Owner. */
+ * the mark as well, and nothing is taken in any more. Owner. */
 bool rf_wal_begin_mark(struct rf_wal *wal, bool close);
 /* Does what `begin` has frozen. Thread: any one. Blocks: yes. */
 void rf_wal_run(struct rf_wal *wal);
@@ -106,7 +107,7 @@ struct rf_wal_history {
  * which partitions records are lost. RF_WRONG_VERSION: of an older format. The file is synced, so
  * that nothing that is served from it can vanish. */
 struct rf_wal_info {
-    uint64_t size;        /* bytes of the file */
+    uint64_t size;        /* bytes up to the end of the last group */
     uint64_t first_seq;   /* of the first valid group with records; 0: none */
     uint64_t last_seq;    /* of the last one; 0: none */
     uint64_t durable_seq; /* highest durable mark seen */

@@ -214,6 +214,7 @@ static struct rf_result read_groups(struct reading *reading)
             break;
         }
         take_header(reading, &group);
+        reading->info->size = at + size;
         if (whole) {
             give_records(reading, &group);
         } else {
@@ -259,7 +260,7 @@ struct rf_result rf_wal_read_bytes(struct rf_slice bytes, uint64_t segment,
                               .each = each,
                               .argument = argument,
                               .info = ret_info};
-    *ret_info = (struct rf_wal_info){.size = bytes.size};
+    *ret_info = (struct rf_wal_info){0};
     if (is_old(bytes)) {
         return rf_result(RF_WRONG_VERSION);
     }

@@ -16,7 +16,23 @@ def written(cluster, count=60):
     until(lambda: all(n3.get(f"key/{i}", consistency="eventual").status_code == 200 for i in range(count)),
           "n3 has all")
     n3.kill()
-    return sorted((n3.dir / "data").rglob("*.wal"), key=lambda path: path.stat().st_size)[-1]
+    return sorted((n3.dir / "data").rglob("*.wal"), key=lambda path: len(groups(path)))[-1]
+
+
+def groups(path):
+    """Where the groups with records begin (docs/formats/wal.md)."""
+    data, found, at = path.read_bytes(), [], 0
+    while (at := data.find(b"RFW2", at)) >= 0:
+        if struct.unpack_from("<I", data, at + 56)[0] != 0:
+            found.append(at)
+        at += 8
+    return found
+
+
+def end_of(path):
+    """Where the last group or mark ends; behind it there are zeros."""
+    size = len(path.read_bytes().rstrip(b"\0"))
+    return size + -size % 8
 
 
 def check_all(cluster, count=60):
@@ -43,7 +59,9 @@ def recovered(node):
 def test_torn_tail(cluster):
     """A half-written group at the end is cut off, and nothing acknowledged is missing."""
     wal = written(cluster)
-    with open(wal, "ab") as file:
+    end = end_of(wal)
+    with open(wal, "r+b") as file:
+        file.seek(end)
         file.write(os.urandom(700))
     cluster.nodes[2].start()
     assert "torn_tails=1" in recovered(cluster.nodes[2])
@@ -53,7 +71,7 @@ def test_torn_tail(cluster):
 def test_cut_inside_the_last_group(cluster):
     """The file ends within its last group: that one is cut; the others hold what was acknowledged."""
     wal = written(cluster)
-    os.truncate(wal, wal.stat().st_size - 30)
+    os.truncate(wal, groups(wal)[-1] + 120)
     cluster.nodes[2].start()
     settled(cluster)
     for node in cluster.nodes:
@@ -65,11 +83,14 @@ def test_damage_in_the_middle(cluster):
     """A bad byte before groups that were durable is damage: the node says so, answers no `absent`
     from what it cannot know, and the others serve every value."""
     wal = written(cluster)
-    flip(wal, wal.stat().st_size // 2)
+    middle = groups(wal)[len(groups(wal)) // 2]
+    partitions = struct.unpack_from("<H", wal.read_bytes(), middle + 70)[0]
+    flip(wal, middle + 80 + 16 * partitions)  # its records: the header says whose they were
     n3 = cluster.nodes[2]
     n3.start()
     assert "event=wal_damaged" in n3.log()
     assert "damaged_segments=1" in recovered(n3)
+    assert f"quarantined_partitions={partitions} " in recovered(n3)
     check_all(cluster)
     assert n3.put("later", "v").status_code == 201
     assert cluster.nodes[0].value("later", consistency="strong") == b"v"

@@ -228,7 +228,7 @@ static void table_refused(const char *text, const char *expected)
     assert_problem(expected);
 }
 
-/* Goal: a table's defaults, and the quorum rules (S161, S164). */
+/* Goal: a table's defaults, the quorum rules (S161, S164), the modes of durability (D5). */
 static void tables(void **state)
 {
     (void)state;
@@ -238,6 +238,7 @@ static void tables(void **state)
     assert_int_equal(2, config.write_quorum);
     assert_int_equal(2, config.read_quorum);
     assert_string_equal("conflict-lww", config.conflict.plugin);
+    assert_true(config.durability == 0 && config.interval_ms == 0);
     assert_int_equal(INT64_C(864000000), config.tombstone_grace_ms);
     assert_int_equal(0, config.row_cache_bytes);
     assert_int_equal(0, config.ttl_ms);
@@ -252,6 +253,18 @@ static void tables(void **state)
                   "a quorum above n = 2 can never be met");
     table_refused("version: 1\ntable: t\nttl: 10d\nmax_ttl: 1d\n",
                   ":3:6: error: ttl: above max_ttl");
+    assert_int_equal(RF_OK,
+                     load_table("version: 1\ntable: t\ndurability: {interval: 25ms}\n", &config));
+    assert_int_equal(25, config.interval_ms);
+    assert_int_equal(RF_OK, load_table("version: 1\ntable: t\ndurability: group\n", &config));
+    assert_true(config.durability == 1 && config.interval_ms == 0);
+    assert_int_equal(RF_OK, load_table("version: 1\ntable: t\ndurability: none\n", &config));
+    assert_true(config.durability == 3 && config.interval_ms == 0);
+    table_refused("version: 1\ntable: t\ndurability: sometimes\n",
+                  "expected one of node|group|interval|none");
+    table_refused("version: 1\ntable: t\ndurability: {interval: 10}\n", "the unit is missing");
+    table_refused("version: 1\ntable: t\ndurability: {interval: 0}\n", "below the allowed 1 ms");
+    table_refused("version: 1\ntable: t\ndurability: {intervall: 10ms}\n", "did you mean");
     table_refused("version: 1\ntable: ../t\n", "table: expected a name");
     table_refused("version: 1\ntable: t\nreplication: {sloppy: yes}\n", "expected true or false");
     table_refused("version: 1\n", "the key 'table' is missing");

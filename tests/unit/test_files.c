@@ -401,6 +401,99 @@ static void damage_concerns_its_partition(void **state)
     }
 }
 
+/* Goal: a write that was acknowledged and is damaged afterwards is not taken for a torn tail once the log
+ * has been idle for a while: the partition cannot say (S31). */
+static void idle_mark_tells_damage(void **state)
+{
+    struct files_fixture *files = *state;
+    for (unsigned idle = 0; idle < 2; idle++) {
+        char path[64];
+        rf_engine_close(files->base.engine);
+        files->base.config.dir = idle == 0 ? "/busy" : "/idle";
+        open_engine(&files->base);
+        struct rf_store *store = store_of(files);
+        rf_store_set_log_time(store, 1000000);
+        assert_int_equal(RF_STORE_STORED, put(store, "k", 50, "v"));
+        rf_store_set_log_time(store, idle == 0 ? 1900000 : 2000000);
+        assert_int_equal(idle, rf_store_log_begin(store));
+        if (idle != 0) {
+            rf_store_log_run(store);
+            rf_store_log_end(store);
+            assert_false(rf_store_log_begin(store));
+        }
+        snprintf(path, sizeof(path), "%s/wal/000-0000000000000001.wal", files->base.config.dir);
+        assert_true(rf_disk_flip(files->disk, path, 130, 3));
+        reopen(files);
+        assert_int_equal(idle, rf_engine_recovery(files->base.engine).quarantined_partitions);
+        assert_int_equal(1 - idle, rf_engine_recovery(files->base.engine).torn_tails);
+        assert_int_equal(idle == 0 ? RF_STORE_ABSENT : RF_STORE_CANNOT_SAY,
+                         read_key(store_of(files), TEST_TABLE, rf_slice_str("k")).status);
+    }
+}
+
+/* How many syncs would still fail. */
+static unsigned failures_left(struct rf_fs fs)
+{
+    struct rf_file file;
+    unsigned       failed = 0;
+    assert_rc_ok(fs.ops->open(fs.context, "/probe", RF_OPEN_WRITE | RF_OPEN_CREATE, &file));
+    while (fs.ops->sync(fs.context, file).rc != RF_OK) {
+        failed++;
+    }
+    fs.ops->close(fs.context, file);
+    return failed;
+}
+
+/* Goal: a failed sync is final in every durability mode: nothing is acknowledged any more, the sync is
+ * not tried again, no job changes a file, reads go on, and the state is told (S36, D5). After a power
+ * cut all that had been acknowledged before is there. Method: two syncs would fail; one only is made. */
+static void failed_sync_is_final(void **state)
+{
+    struct files_fixture *files = *state;
+    for (unsigned mode = RF_SYNC_GROUP; mode <= RF_SYNC_NONE; mode++) {
+        struct rf_table_policy policy = {.id = TEST_TABLE, .sync = mode, .sync_interval_ms = 10};
+        struct rf_store_done   done;
+        reopen(files);
+        struct rf_store *store = store_of(files);
+        assert_int_equal(RF_STORE_STORED, put(store, "before", 50 + mode, "v")); /* as `group` */
+        assert_rc_ok(rf_engine_add_table(files->base.engine, &policy));
+        rf_store_set_log_time(store, 1000000);
+        rf_disk_fail_syncs(files->disk, 2);
+        struct rf_row row = row_of("after", 60 + mode, "v");
+        assert_int_equal(RF_PENDING,
+                         start_apply(store, TEST_TABLE, &row, RF_APPLY_MERGE, &done).rc);
+        done = finish_one(store);
+        assert_int_equal(mode == RF_SYNC_GROUP ? RF_STORE_FAILED : RF_STORE_STORED, done.status);
+        if (mode == RF_SYNC_INTERVAL) {
+            rf_store_set_log_time(store, 1010000);
+            assert_true(rf_store_log_begin(store));
+            rf_store_log_run(store);
+            rf_store_log_end(store);
+        } else if (mode == RF_SYNC_NONE) {
+            rf_store_log_close(store);
+        }
+        assert_true(rf_store_read_only(store));
+        assert_int_equal(1, rf_store_stats(store).read_only);
+        rf_store_set_log_time(store, 9000000);
+        assert_false(rf_store_log_begin(store));
+        assert_true(rf_store_log_wake_us(store) == UINT64_MAX);
+        rf_store_log_close(store);
+        assert_int_equal(RF_STORE_FAILED, put(store, "late", 70 + mode, "v"));
+        assert_value(store, "before", "v");
+        rf_store_request_flush(store);
+        rf_store_set_time(store, 5000);
+        assert_null(rf_store_job_begin(store));
+        assert_int_equal(1, failures_left(files->base.config.fs));
+        rf_engine_close(files->base.engine);
+        rf_disk_crash(files->disk);
+        open_engine(&files->base);
+        assert_value(store_of(files), "before", "v");
+        assert_value(store_of(files), "late", NULL);
+        struct rf_fs fs = files->base.config.fs;
+        (void)fs.ops->unlink(fs.context, "/probe").rc;
+    }
+}
+
 static void count_damaged(void *argument, const char *name)
 {
     unsigned *n = argument;
@@ -692,6 +785,8 @@ int main(void)
         TEST(reserve),
         TEST(wrong_plans),
         TEST(damage_concerns_its_partition),
+        TEST(idle_mark_tells_damage),
+        TEST(failed_sync_is_final),
         TEST(behind_damage),
         TEST(plans_beyond_what_was_shown),
     };

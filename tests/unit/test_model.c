@@ -1,5 +1,5 @@
 /* The store against a reference, on a disk that loses what it may: S28, S30, S31, S39, S52, S55, S59,
- * S60, S62, S68, D1, D2, D7, D15.
+ * S60, S62, S68, D1, D2, D5, D7, D15.
  *
  * Method: random operations, flushes, compactions, power cuts and kills between any two calls of the
  * disk, reopens with another number of shards. A row's content follows from its key and version, so
@@ -8,7 +8,9 @@
  *  - a read gives the highest version offered in this life or, after a crash, one that is at least as
  *    high as the highest acknowledged one, and never anything else; while calls of the disk fail (one
  *    life in four) it may also say that it could not;
- *  - what a read has shown counts as acknowledged.
+ *  - what a read has shown counts as acknowledged;
+ *  - with `interval` a power cut may take what was acknowledged after the last but one interval, with
+ *    `none` anything since the start; a kill takes nothing.
  *
  * RINGFORT_SEED=n runs one seed; a failure prints its seed. */
 #include "store_util.h"
@@ -23,7 +25,8 @@
 
 struct reference {
     uint64_t acked;
-    uint64_t newest; /* highest offered that is surely in the store: in this life */
+    uint64_t settled; /* of what was acknowledged, what no power cut may take any more */
+    uint64_t newest;  /* highest offered that is surely in the store: in this life */
     uint64_t offered[OFFERED_MAX];
     uint32_t n_offered;
 };
@@ -38,6 +41,8 @@ struct model {
     uint64_t                wall_ms;
     struct rf_job          *jobs[3][4]; /* per store */
     bool                    faulty;     /* calls of the disk fail now and then in this life */
+    enum rf_sync_mode       sync;       /* of the users' table (D5) */
+    uint64_t                mono_us;
     struct reference        keys[N_TABLES][N_KEYS];
     uint64_t                crashes, flushes, compactions, deleted;
 };
@@ -130,6 +135,8 @@ static void open_model(struct model *model)
     struct rf_engine_error error;
     struct rf_table_policy policy = {.id = TEST_TABLE,
                                      .compaction = &strategy,
+                                     .sync = model->sync,
+                                     .sync_interval_ms = 10,
                                      .bloom_bits_per_key = (uint32_t)(model->seed % 3) * 5,
                                      .lz4 = model->seed % 2 == 0};
     model->config.n_shards = 1 + (uint32_t)below(model, 3);
@@ -171,7 +178,11 @@ static void reopen_model(struct model *model, bool power_cut)
     }
     for (unsigned t = 0; t < N_TABLES; t++) {
         for (unsigned k = 0; k < N_KEYS; k++) {
-            model->keys[t][k].newest = model->keys[t][k].acked;
+            struct reference *reference = &model->keys[t][k];
+            if (power_cut && t == 0 && model->sync != RF_SYNC_GROUP) {
+                reference->acked = reference->settled;
+            }
+            reference->newest = reference->acked;
         }
     }
     open_model(model);
@@ -197,6 +208,7 @@ static void take_done(struct model *model, const struct rf_store_done *done)
 static void run_log(struct model *model, struct rf_store *store)
 {
     struct rf_store_done done;
+    rf_store_set_log_time(store, model->mono_us);
     if (rf_store_log_begin(store)) {
         rf_store_log_run(store);
         rf_store_log_end(store);
@@ -204,6 +216,24 @@ static void run_log(struct model *model, struct rf_store *store)
     while (rf_lsm_ops.poll(store, &done, 1) != 0) {
         take_done(model, &done);
         rf_blob_drop(done.row.blob);
+    }
+}
+
+/* An interval goes by: what was acknowledged before it no power cut may take. */
+static void pass_interval(struct model *model)
+{
+    struct reference before[N_KEYS];
+    memcpy(before, model->keys[0], sizeof(before));
+    model->mono_us += 10000;
+    for (uint32_t s = 0; s < model->config.n_shards; s++) {
+        struct rf_store *store = rf_engine_store(model->engine, s);
+        run_log(model, store);
+        if (rf_store_read_only(store)) {
+            return; /* the sync was not to be had */
+        }
+    }
+    for (unsigned k = 0; k < N_KEYS && model->sync == RF_SYNC_INTERVAL; k++) {
+        model->keys[0][k].settled = before[k].acked;
     }
 }
 
@@ -336,7 +366,11 @@ static void do_something(struct model *model)
     struct rf_store *store = rf_engine_store(model->engine, s);
     uint64_t         wall_ms = model->clock + below(model, 50);
     model->wall_ms = wall_ms > model->wall_ms ? wall_ms : model->wall_ms;
-    switch (below(model, 20)) {
+    model->mono_us += below(model, 3000);
+    switch (below(model, 21)) {
+    case 20:
+        pass_interval(model);
+        break;
     case 0:
         rf_store_request_flush(store);
         break;
@@ -374,9 +408,12 @@ static void run_seed(uint64_t seed, struct model *sum)
     model->seed = seed;
     model->rng.state = seed * 77;
     model->clock = 100;
+    model->mono_us = 1000000;
+    model->sync = seed % 4 == 3 ? RF_SYNC_INTERVAL : seed % 8 == 1 ? RF_SYNC_NONE : RF_SYNC_GROUP;
     model->disk = rf_disk_new(seed);
     model->config = small_config(rf_disk_fs(model->disk), "/node");
     model->config.segment_max = 1024;
+    model->config.wal_allocate = seed % 3 == 0 ? 0 : 700;
     model->config.memtable_max = 6000;
     model->config.memtable_total_max = 30000;
     model->config.wal_max = 12000;

@@ -55,6 +55,126 @@ static void answers_wait_for_the_sync(void **state)
     assert_int_equal(2, rf_store_stats(store).applies + rf_store_stats(store).reads);
 }
 
+static void set_mode(struct store_fixture *fixture, enum rf_sync_mode mode, uint32_t interval_ms)
+{
+    struct rf_table_policy policy = {
+        .id = TEST_TABLE, .sync = mode, .sync_interval_ms = interval_ms};
+    assert_rc_ok(rf_engine_add_table(fixture->engine, &policy));
+}
+
+/* A turn of the host at this time: is there something for the log to do? Does it. */
+static bool turn(struct rf_store *store, uint64_t mono_us)
+{
+    rf_store_set_log_time(store, mono_us);
+    bool begun = rf_store_log_begin(store);
+    if (begun) {
+        rf_store_log_run(store);
+        rf_store_log_end(store);
+    }
+    return begun;
+}
+
+static bool all_durable(const struct rf_store *store)
+{
+    return rf_wal_durable_seq(store->wal) + 1 == rf_wal_next_seq(store->wal);
+}
+
+/* Goal: a table with `interval` is acknowledged when its write is in the file, and synced within the
+ * interval, once for all that was written until then; the reads of it do not wait for the sync (D5). */
+static void interval_acknowledges_the_write(void **state)
+{
+    struct store_fixture *fixture = *state;
+    struct rf_store      *store = rf_engine_store(fixture->engine, 0);
+    struct rf_store_done  done;
+    set_mode(fixture, RF_SYNC_INTERVAL, 10);
+    rf_store_set_log_time(store, 1000000);
+    assert_true(rf_store_log_wake_us(store) == UINT64_MAX);
+    struct rf_row row = row_of("k", 10, "v");
+    assert_int_equal(RF_PENDING, start_apply(store, TEST_TABLE, &row, RF_APPLY_MERGE, &done).rc);
+    assert_int_equal(0, rf_lsm_ops.poll(store, &done, 1)); /* not while only the process has it */
+    assert_true(turn(store, 1001000));
+    assert_int_equal(1, rf_lsm_ops.poll(store, &done, 1));
+    assert_int_equal(RF_STORE_STORED, done.status);
+    assert_false(all_durable(store));
+    done = read_key(store, TEST_TABLE, rf_slice_str("k"));
+    assert_int_equal(RF_STORE_FOUND, done.status);
+    assert_false(all_durable(store));
+    rf_blob_drop(done.row.blob);
+    assert_int_equal(RF_STORE_STORED, put(store, "other", 10, "v"));
+    assert_false(all_durable(store));
+    assert_true(rf_store_log_wake_us(store) == 1010000);
+    assert_false(turn(store, 1009999));
+    assert_true(turn(store, 1010000));
+    assert_true(all_durable(store));
+    assert_false(turn(store, 1100000));
+}
+
+/* Goal: with `none` nobody asks for a sync but the end of a segment and the orderly end (D5). */
+static void none_asks_for_no_sync(void **state)
+{
+    struct store_fixture *fixture = *state;
+    struct rf_store      *store = rf_engine_store(fixture->engine, 0);
+    char                  key[16];
+    set_mode(fixture, RF_SYNC_NONE, 0);
+    rf_store_set_log_time(store, 1000000);
+    assert_int_equal(RF_STORE_STORED, put(store, "k", 10, "v"));
+    assert_false(turn(store, 1999999));
+    assert_true(turn(store, 2000000)); /* the mark of an idle log, which is no sync */
+    assert_false(turn(store, 90000000));
+    assert_true(rf_store_log_wake_us(store) == UINT64_MAX);
+    assert_int_equal(0, rf_wal_durable_seq(store->wal));
+    for (unsigned i = 0; i < 100; i++) { /* segments of 4 KiB */
+        snprintf(key, sizeof(key), "k%u", i);
+        assert_int_equal(RF_STORE_STORED, put(store, key, 10, "v"));
+    }
+    assert_true(rf_wal_durable_seq(store->wal) > 10);
+    assert_false(all_durable(store));
+    rf_store_log_close(store);
+    assert_true(all_durable(store));
+    assert_int_equal(RF_STORE_FAILED, put(store, "late", 10, "v"));
+    reopen_engine(fixture);
+    assert_int_equal(0, rf_engine_recovery(fixture->engine).unclean_logs);
+    reopen_engine(fixture); /* nothing was written in between */
+    assert_int_equal(0, rf_engine_recovery(fixture->engine).unclean_logs);
+    store = rf_engine_store(fixture->engine, 0);
+    assert_value(store, "k99", "v");
+    assert_int_equal(RF_STORE_STORED, put(store, "more", 10, "v"));
+    reopen_engine(fixture);
+    assert_int_equal(1, rf_engine_recovery(fixture->engine).unclean_logs);
+}
+
+/* Goal: tables of several modes share the log. What must be durable is before it is acknowledged, also a
+ * row that was written unsynced before its table became `group` (D5). */
+static void modes_share_the_log(void **state)
+{
+    struct store_fixture  *fixture = *state;
+    struct rf_store       *store = rf_engine_store(fixture->engine, 0);
+    struct rf_store_done   done;
+    struct rf_table_policy strict = {.id = TEST_TABLE + 1};
+    assert_rc_ok(rf_engine_add_table(fixture->engine, &strict));
+    set_mode(fixture, RF_SYNC_INTERVAL, 10);
+    rf_store_set_log_time(store, 1000000);
+    struct rf_row row = row_of("k", 10, "v");
+    assert_int_equal(RF_PENDING, start_apply(store, TEST_TABLE, &row, RF_APPLY_MERGE, &done).rc);
+    /* The group with it is on its way, to be written only, when the strict one comes. */
+    assert_true(rf_store_log_begin(store));
+    assert_int_equal(RF_PENDING,
+                     start_apply(store, TEST_TABLE + 1, &row, RF_APPLY_MERGE, &done).rc);
+    rf_store_log_run(store);
+    rf_store_log_end(store);
+    assert_int_equal(1, rf_lsm_ops.poll(store, &done, 1));
+    assert_false(all_durable(store));
+    assert_true(turn(store, 1000001));
+    assert_int_equal(1, rf_lsm_ops.poll(store, &done, 1));
+    assert_true(all_durable(store));
+    assert_true(rf_store_log_wake_us(store) > 1010000); /* that sync served both */
+    assert_int_equal(RF_STORE_STORED, put(store, "k", 11, "w"));
+    assert_false(all_durable(store));
+    set_mode(fixture, RF_SYNC_GROUP, 0);
+    assert_value(store, "k", "w"); /* waits, and has it synced */
+    assert_true(all_durable(store));
+}
+
 /* Goal: rows merge by version in any order; REFUSE_IF_NEWER tells the newer version (D7). */
 static void newest_wins(void **state)
 {
@@ -345,6 +465,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(answers_wait_for_the_sync, make_store, drop_store),
+        cmocka_unit_test_setup_teardown(interval_acknowledges_the_write, make_store, drop_store),
+        cmocka_unit_test_setup_teardown(none_asks_for_no_sync, make_store, drop_store),
+        cmocka_unit_test_setup_teardown(modes_share_the_log, make_store, drop_store),
         cmocka_unit_test_setup_teardown(newest_wins, make_store, drop_store),
         cmocka_unit_test_setup_teardown(repaired_version_was_stored, make_store, drop_store),
         cmocka_unit_test_setup_teardown(reopen_keeps_everything, make_store, drop_store),

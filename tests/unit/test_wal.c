@@ -99,6 +99,7 @@ static void mark_record(void *argument, const struct rf_wal_record *record, uint
     uint64_t *seen = argument;
     assert_slice(record->row.key, "key");
     assert_true(seq < 64);
+    assert_true((*seen & UINT64_C(1) << seq) == 0); /* once */
     *seen |= UINT64_C(1) << seq;
 }
 
@@ -339,6 +340,15 @@ static void forged_group(void **state)
         assert_int_equal(BIT(1) | BIT(2), told.seen);
         assert_true(told.info.torn && told.info.torn_at == second);
     }
+    write_of(log->wal, 3, 1);
+    size_t behind = load_file(log->path, bytes, sizeof(bytes));
+    bytes[second + 8] ^= 1;
+    store_file(log->path, bytes, behind);
+    struct told told = read_log(log->path, 1);
+    assert_int_equal(RF_CORRUPT, told.rc);
+    assert_int_equal(BIT(1) | BIT(2) | BIT(4), told.seen);
+    assert_int_equal(1, told.info.damages);
+    assert_int_equal(5, told.history.next_seq);
 }
 
 /* Goal: groups that were written but not synced are cut at the first bad one, also when later ones are
