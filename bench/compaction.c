@@ -33,7 +33,7 @@
 #define SAMPLE 16384u     /* writes per look at the disk */
 #define START_MS 1000000u /* of virtual time; a write takes a millisecond */
 #define PARTITIONS 16u
-#define WORKERS 3u
+#define WORKERS 4u
 #define SEED 42u
 
 enum workload { FILL, OVERWRITE, DELETE, TTL, ZIPF, N_WORKLOADS };
@@ -184,6 +184,7 @@ static void ringfort_group(void *self)
     while (rf_lsm_ops.poll(ringfort->store, done, 64) != 0) {
     }
     (void)turn_jobs(ringfort);
+    usleep((useconds_t)rf_store_delay_us(ringfort->store)); /* as the server holds its next group */
 }
 
 static void ringfort_apply(struct ringfort *ringfort, const char *key, struct rf_slice value,
@@ -356,12 +357,10 @@ static void rocks_del(void *self, const char *key)
     must(error);
 }
 
+/* Its log is not synced: that changes nothing of what is counted here. */
 static void rocks_group(void *self)
 {
-    struct rocks *rocks = self;
-    char         *error = NULL;
-    rocksdb_flush_wal(rocks->db, 1, &error);
-    must(error);
+    (void)self;
 }
 
 static bool is_zero(const struct rocks *rocks, const char *property)
@@ -378,9 +377,9 @@ static void rocks_settle(void *self)
     rocksdb_flushoptions_set_wait(options, 1);
     rocksdb_flush(rocks->db, options, &error);
     must(error);
-    for (uint32_t idle = 0; idle < 20;) {
-        bool quiet = is_zero(rocks, "rocksdb.compaction-pending") &&
-                     is_zero(rocks, "rocksdb.num-running-compactions") &&
+    /* Its universal style may say "pending" for ever without doing anything: half a second of silence. */
+    for (uint32_t idle = 0; idle < 50;) {
+        bool quiet = is_zero(rocks, "rocksdb.num-running-compactions") &&
                      is_zero(rocks, "rocksdb.num-running-flushes");
         idle = quiet ? idle + 1 : 0;
         sample_disk(rocks->bench);

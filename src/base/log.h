@@ -6,8 +6,10 @@
 
 enum rf_log_level { RF_LOG_DEBUG, RF_LOG_INFO, RF_LOG_WARN, RF_LOG_ERROR };
 
-/* @param event short name in snake_case; @param format the remaining fields, logfmt: key=value,
- * strings from outside in double quotes. Control characters are replaced. */
+/* @param event short name in snake_case; @param format the remaining fields, logfmt: key=value. Of
+ * printf it knows %s with a precision, and %d, %u, %x with l, ll, z and a width. A string that is all
+ * of a value is quoted when it needs to be; within quotes of the format, quotes, backslashes and
+ * newlines are escaped. Other control characters are replaced. A long line is cut. */
 void rf_log(enum rf_log_level level, const char *event, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 

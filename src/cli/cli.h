@@ -59,6 +59,9 @@ int rf_cmd_dev_stop(struct rf_cli *cli);
 int rf_cmd_dev_start(struct rf_cli *cli);
 int rf_cmd_dev_env(struct rf_cli *cli);
 int rf_cmd_dev_cert(struct rf_cli *cli);
+/* cmd_storage.c */
+int rf_cmd_storage_verify(struct rf_cli *cli);
+int rf_cmd_storage_dump(struct rf_cli *cli);
 /* cmd_bench.c */
 int rf_cmd_bench(struct rf_cli *cli);
 

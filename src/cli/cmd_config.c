@@ -1,6 +1,4 @@
 /* config check, explain, defaults, reload. */
-#include <dirent.h>
-#include <errno.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,97 +11,68 @@
 #include "config/tokens.h"
 #include "http/response.h"
 #include "io/tls.h"
-#include "plugins/loader.h"
+#include "plugins/check.h"
 
 #define NODE_FILE "ringfort.yaml"
 
 /* ---- check -------------------------------------------------------------------------------- */
 
-/* The note of the plugin is read, none of its code runs. */
-static void check_policy(const struct rf_node_config *node, enum rf_kind kind, const char *section,
-                         const struct rf_policy_config *policy, const struct rf_document *document,
-                         struct rf_problems *problems)
+struct checking {
+    const struct rf_node_config *node;
+    struct rf_problems          *problems;
+    uint32_t                     n_tables;
+};
+
+static void check_table(void *user, const struct rf_table_file *file)
 {
-    char                    why[512];
-    const struct rf_tree   *place = rf_tree_get(&document->root, section);
-    struct rf_plugin_notes *notes = RF_NEW(struct rf_plugin_notes);
-    if (notes == NULL) {
-        rf_problem(problems, "out of memory");
-    } else if (rf_ok(rf_plugin_inspect(node->plugins.dir, kind, policy->plugin, notes, why))) {
-        rf_plugin_options_check(notes, policy->options, document, problems);
-    } else {
-        rf_problem_at(problems, document, place == NULL ? 1 : place->line,
-                      place == NULL ? 1 : place->column, "%s.plugin: %s", section, why);
+    struct checking *checking = user;
+    checking->n_tables++;
+    if (checking->node->plugins.dir[0] != 0) {
+        rf_plugins_check(checking->node->plugins.dir, file, checking->problems);
     }
-    rf_mem_free(notes);
 }
 
-static void check_table(const struct rf_node_config *node, const char *path,
-                        struct rf_problems *problems)
+static void check_tls(const struct rf_node_config *node, struct rf_problems *problems)
 {
-    struct rf_document     document = {0};
-    struct rf_table_config table;
-    if (rf_ok(rf_table_config_load(path, &table, &document, problems))) {
-        check_policy(node, RF_KIND_PLACEMENT, "placement", &table.placement, &document, problems);
-        check_policy(node, RF_KIND_CONFLICT, "conflict", &table.conflict, &document, problems);
-        check_policy(node, RF_KIND_COMPACTION, "compaction", &table.compaction, &document,
-                     problems);
+    char    why[512];
+    int64_t left_s = 0;
+    bool    complete = node->tls.ca[0] != 0 && node->tls.cert[0] != 0 && node->tls.key[0] != 0 &&
+                    node->cluster.name[0] != 0 && node->node.name[0] != 0;
+    if (complete && !rf_ok(rf_tls_check_node(node->tls.ca, node->tls.cert, node->tls.key,
+                                             node->cluster.name, node->node.name, &left_s, why))) {
+        rf_problem(problems, "tls: %s", why);
     }
-    rf_document_free(&document);
 }
 
-static int is_table_file(const struct dirent *entry)
+/* What the server checks at its start, but for ports and data; as there, what is wrong in one file does
+ * not hide what is wrong in the files that it names. Returns the number of tables. */
+static uint32_t check_all(const char *path, struct rf_problems *problems)
 {
-    size_t n = strlen(entry->d_name);
-    return entry->d_name[0] != '.' && n > 5 && strcmp(entry->d_name + n - 5, ".yaml") == 0;
-}
-
-static int check_tables(const struct rf_node_config *node, struct rf_problems *problems)
-{
-    struct dirent **names = NULL;
-    int             n = scandir(node->tables_dir, &names, is_table_file, alphasort);
-    if (n < 0) {
-        rf_problem_in(problems, node->tables_dir, "cannot read tables_dir: %s", strerror(errno));
-    }
-    for (int i = 0; i < n; i++) {
-        char path[RF_PATH_MAX + 300];
-        snprintf(path, sizeof(path), "%s/%s", node->tables_dir, names[i]->d_name);
-        check_table(node, path, problems);
-        free(names[i]);
-    }
-    free(names);
-    return n < 0 ? 0 : n;
-}
-
-/* What the server checks at its start, but for ports and data. */
-static int check_all(const char *path, struct rf_problems *problems)
-{
-    char                   why[512];
-    int64_t                left_s = 0;
-    int                    tables = 0;
     struct rf_node_config *node = RF_NEW(struct rf_node_config);
     struct rf_tokens      *tokens = RF_NEW(struct rf_tokens);
+    struct checking        checking = {node, problems, 0};
     if (node == NULL || tokens == NULL) {
         rf_problem(problems, "out of memory");
-    } else if (rf_ok(rf_node_config_load(path, node, problems))) {
-        tables = check_tables(node, problems);
-        if (!rf_ok(rf_tls_check_node(node->tls.ca, node->tls.cert, node->tls.key,
-                                     node->cluster.name, node->node.name, &left_s, why))) {
-            rf_problem(problems, "tls: %s", why);
+    } else {
+        (void)rf_node_config_load(path, node, problems).rc;
+        if (node->tables_dir[0] != 0) {
+            (void)rf_table_dir_load(node->tables_dir, check_table, &checking, problems).rc;
         }
-        if (!node->auth.none) {
+        check_tls(node, problems);
+        (void)rf_hash_secret_load(node, problems);
+        if (!node->auth.none && node->auth.tokens_file[0] != 0) {
             (void)rf_tokens_load(node->auth.tokens_file, tokens, problems).rc;
         }
     }
     rf_mem_free(node);
     rf_mem_free(tokens);
-    return tables;
+    return checking.n_tables;
 }
 
 int rf_cmd_config_check(struct rf_cli *cli)
 {
     struct rf_problems problems = {0};
-    int                tables = check_all(cli->words[0], &problems);
+    uint32_t           tables = check_all(cli->words[0], &problems);
     bool               good = problems.count == 0;
     if (!cli->json && problems.n_warnings != 0) {
         fwrite(problems.warnings.data, 1, problems.warnings.size, stderr);
@@ -118,11 +87,11 @@ int rf_cmd_config_check(struct rf_cli *cli)
         printf("%.*s}\n", (int)json.size, (const char *)json.data);
         rf_buf_fini(&json);
     } else if (good) {
-        printf("%s: good, and so are its certificate, tokens and %d tables\n", cli->words[0],
-               tables);
+        printf("%s: good, and so are its certificate, tokens and %u table%s\n", cli->words[0],
+               tables, tables == 1 ? "" : "s");
     } else {
         fwrite(problems.text.data, 1, problems.text.size, stderr);
-        fprintf(stderr, "%u problems\n", problems.count);
+        fprintf(stderr, "%u problem%s\n", problems.count, problems.count == 1 ? "" : "s");
     }
     rf_problems_fini(&problems);
     return good ? RF_EXIT_OK : RF_EXIT_INVALID;
@@ -185,9 +154,8 @@ static void print_row(const struct rf_setting *row, const char *file, bool json,
     }
     printf("\n  default: %s\n  %s\n", def,
            row->effect == RF_EFFECT_NOT_YET ? "has no effect yet"
-           : row->effect == RF_EFFECT_LIVE && strcmp(file, NODE_FILE) == 0
-               ? "takes effect on `config reload`"
-               : "takes effect at the next start");
+           : row->effect == RF_EFFECT_LIVE  ? "takes effect on `config reload`"
+                                            : "takes effect at the next start");
 }
 
 /* The row itself, or a row of the section. */

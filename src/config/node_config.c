@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/hash.h"
+
 #define AT(field) (uint32_t) offsetof(struct rf_node_config, field)
 #define DAY_MS INT64_C(86400000)
 #define GIB (INT64_C(1) << 30)
@@ -87,6 +89,8 @@ const struct rf_setting rf_node_settings[] = {
      "time between syncs"},
     {"storage.disk_reserve", RF_SET_PERCENT, AT(storage.disk_reserve), 0, 5000, "5%", NULL, START,
      "writes are refused when less of the disk is free"},
+    {"storage.compaction_bandwidth", RF_SET_RATE, AT(storage.compaction_bandwidth), 1 << 20,
+     64 * GIB, "", "none", START, "rows that all merges of the node rewrite, before compression"},
     {"repair.hint_window", RF_SET_TIME, AT(repair.hint_window_ms), 100, 30 * DAY_MS, "3h", NULL,
      START, "hints older than this expire"},
     {"repair.interval", RF_SET_TIME, AT(repair.interval_ms), 100, 30 * DAY_MS, "4h", NULL, NOT_YET,
@@ -116,23 +120,59 @@ static void place(struct rf_problems *problems, const struct rf_document *docume
                   entry == NULL ? 1 : entry->column, "%s.%s: %s", section, key, text);
 }
 
-/* What no single row can say. */
+/* The port of an address, and whether it is for all of the machine's addresses. */
+static const char *port_of(const char *address, bool *ret_any)
+{
+    *ret_any = strncmp(address, "0.0.0.0:", 8) == 0 || strncmp(address, "[::]:", 5) == 0;
+    const char *colon = strrchr(address, ':');
+    return colon == NULL ? "" : colon;
+}
+
+/* Sockets are shared between threads, so the kernel would spread clients over both. */
+static void check_listen(const struct rf_node_config *config, const struct rf_document *document,
+                         struct rf_problems *problems)
+{
+    bool        any_client = false;
+    bool        any_peer = false;
+    const char *client = port_of(config->listen.client, &any_client);
+    const char *peer = port_of(config->listen.peer, &any_peer);
+    bool        same = strcmp(config->listen.client, config->listen.peer) == 0;
+    if (client[0] != 0 && strcmp(client, peer) == 0 && (same || any_client || any_peer)) {
+        place(problems, document, "listen", "peer", "clients and peers need ports of their own");
+    }
+}
+
+/* Does the section give that key a value? */
+static bool gives(const struct rf_document *document, const char *section, const char *key)
+{
+    const struct rf_tree *map = rf_tree_get(&document->root, section);
+    return map != NULL && rf_tree_get(map, key) != NULL;
+}
+
+/* What no single row can say. Values that are wrong by themselves are empty here, and told already. */
 static void check_together(const struct rf_node_config *config, const struct rf_document *document,
                            struct rf_problems *problems)
 {
     if ((config->storage.partitions & (config->storage.partitions - 1)) != 0) {
         place(problems, document, "storage", "partitions", "must be a power of two");
     }
-    if (!config->auth.none && config->auth.tokens_file[0] == 0) {
-        rf_problem_at(problems, document, 1, 1,
+    const struct rf_tree *auth = rf_tree_get(&document->root, "auth");
+    if (auth == NULL || (auth->kind == RF_TREE_MAP && !gives(document, "auth", "tokens_file"))) {
+        rf_problem_at(problems, document, auth == NULL ? document->root.line : auth->key_line,
+                      auth == NULL ? document->root.column : auth->key_column,
                       "the key 'auth.tokens_file' is missing; to run open, write `auth: none`");
     }
-    if (config->cluster.seeds.n == 0 && rf_tree_get(&document->root, "cluster") != NULL) {
+    const struct rf_tree *cluster = rf_tree_get(&document->root, "cluster");
+    const struct rf_tree *seeds = cluster == NULL ? NULL : rf_tree_get(cluster, "seeds");
+    if (seeds != NULL && seeds->kind == RF_TREE_LIST && seeds->n_children == 0) {
         place(problems, document, "cluster", "seeds", "at least one seed is needed");
     }
-    if ((config->tls.client_cert[0] == 0) != (config->tls.client_key[0] == 0)) {
-        place(problems, document, "tls", "client_cert", "client_cert and client_key come together");
+    bool cert = gives(document, "tls", "client_cert");
+    if (cert != gives(document, "tls", "client_key")) {
+        place(problems, document, "tls", cert ? "client_cert" : "client_key",
+              "client_cert and client_key come together");
     }
+    check_listen(config, document, problems);
 }
 
 struct rf_result rf_node_config_load(const char *path, struct rf_node_config *ret_config,
@@ -141,15 +181,14 @@ struct rf_result rf_node_config_load(const char *path, struct rf_node_config *re
     struct rf_document    document;
     uint32_t              before = problems->count;
     struct rf_node_config config = {0};
-    if (rf_ok(rf_tree_load(path, &document, problems)) &&
-        rf_ok(
-            rf_schema_apply(rf_node_settings, rf_n_node_settings, &document, &config, problems))) {
+    (void)rf_tree_load(path, &document, problems).rc;
+    (void)rf_schema_apply(rf_node_settings, rf_n_node_settings, &document, &document.root, &config,
+                          problems)
+        .rc;
+    if (document.whole && document.root.kind == RF_TREE_MAP) {
         check_together(&config, &document, problems);
     }
     rf_document_free(&document);
-    if (problems->count != before) {
-        return rf_result(RF_CONFIG_INVALID);
-    }
     if (config.advertise.client[0] == 0) {
         memcpy(config.advertise.client, config.listen.client, sizeof(config.advertise.client));
     }
@@ -157,46 +196,26 @@ struct rf_result rf_node_config_load(const char *path, struct rf_node_config *re
         memcpy(config.advertise.peer, config.listen.peer, sizeof(config.advertise.peer));
     }
     *ret_config = config;
-    return rf_result(RF_OK);
+    return rf_result(problems->count == before ? RF_OK : RF_CONFIG_INVALID);
 }
 
-/* Bytes of a row's value in the struct. */
-static size_t value_size(const struct rf_setting *row)
+uint64_t rf_hash_secret_load(const struct rf_node_config *config, struct rf_problems *problems)
 {
-    switch (row->type) {
-    case RF_SET_TEXT:
-    case RF_SET_NAME:
-    case RF_SET_PATH:
-    case RF_SET_ADDRESS:
-        return (size_t)row->max + 1;
-    case RF_SET_BOOL:
-    case RF_SET_NONE_OR_MAP:
-        return sizeof(bool);
-    case RF_SET_ADDRESSES:
-        return sizeof(struct rf_addresses);
-    case RF_SET_INT:
-    case RF_SET_SIZE:
-    case RF_SET_TIME:
-    case RF_SET_RATE:
-    case RF_SET_PERCENT:
-    case RF_SET_CHOICE:
-    case RF_SET_VERSION:
-        return sizeof(int64_t);
-    case RF_SET_SUBTREE:
-    default:
+    uint8_t     bytes[4096];
+    const char *path = config->cluster.hash_secret_file;
+    if (path[0] == 0) {
         return 0;
     }
-}
-
-void rf_node_config_diff(const struct rf_node_config *before, const struct rf_node_config *after,
-                         void (*changed)(const struct rf_setting *row, void *user), void  *user)
-{
-    for (uint32_t i = 0; i < rf_n_node_settings; i++) {
-        const struct rf_setting *row = &rf_node_settings[i];
-        const uint8_t           *a = (const uint8_t *)before + row->offset;
-        const uint8_t           *b = (const uint8_t *)after + row->offset;
-        if (memcmp(a, b, value_size(row)) != 0) {
-            changed(row, user);
-        }
+    FILE  *file = fopen(path, "rbe");
+    size_t n = file == NULL ? 0 : fread(bytes, 1, sizeof(bytes), file);
+    if (file == NULL) {
+        rf_problem(problems, "cluster.hash_secret_file: cannot open %s: %m", path);
+        return 0;
     }
+    fclose(file);
+    if (n < 16) {
+        rf_problem(problems, "cluster.hash_secret_file: %s must hold at least 16 bytes", path);
+        return 0;
+    }
+    return rf_hash64(rf_slice(bytes, n), 1);
 }

@@ -51,9 +51,10 @@ struct rf_node_config {
         int64_t memtable_total_bytes;
         int64_t wal_max_bytes;
         int64_t partitions;
-        int64_t durability;   /* enum rf_durability; INTERVAL by the word */
-        int64_t interval_ms;  /* INTERVAL by its time; 0: durability says */
-        int64_t disk_reserve; /* hundredths of a percent */
+        int64_t durability;           /* enum rf_durability; INTERVAL by the word */
+        int64_t interval_ms;          /* INTERVAL by its time; 0: durability says */
+        int64_t disk_reserve;         /* hundredths of a percent */
+        int64_t compaction_bandwidth; /* bytes per second; 0: no limit */
     } storage;
     struct {
         int64_t hint_window_ms;
@@ -81,12 +82,13 @@ enum rf_durability { RF_DURABLE_GROUP, RF_DURABLE_INTERVAL, RF_DURABLE_NONE };
 extern const struct rf_setting rf_node_settings[];
 extern const uint32_t          rf_n_node_settings;
 
-/* Calls `changed` for every row whose value differs; the row's `live` says whether a running server
- * can take it over. */
-void rf_node_config_diff(const struct rf_node_config *before, const struct rf_node_config *after,
-                         void (*changed)(const struct rf_setting *row, void *user), void  *user);
+/* Hashes the bytes of cluster.hash_secret_file (at least 16); 0 without a file. A file that does not
+ * do goes to the problems. Blocks. */
+uint64_t rf_hash_secret_load(const struct rf_node_config *config, struct rf_problems *problems);
 
-/* Loads and checks the file. Problems go to the list. RF_OK, RF_CONFIG_INVALID. Blocks. */
+/* Loads and checks the file. Problems go to the list. RF_OK, RF_CONFIG_INVALID: then the struct holds
+ * what is good, the rest is empty, so that the files that it names can be checked in the same run.
+ * Blocks. */
 RF_CHECKED struct rf_result rf_node_config_load(const char *path, struct rf_node_config *ret_config,
                                                 struct rf_problems *problems);
 

@@ -262,6 +262,7 @@ struct checker {
     const struct rf_setting  *rows;
     uint32_t                  n_rows;
     const struct rf_document *document;
+    const struct rf_tree     *map; /* that the paths begin at */
     void                     *target;
     struct rf_problems       *problems;
     char                      base_dir[RF_PATH_MAX + 1];
@@ -324,6 +325,9 @@ static void take_addresses(struct checker *checker, const struct rf_setting *row
     }
     for (uint32_t i = 0; i < entry->n_children; i++) {
         const struct rf_tree *item = &entry->children[i];
+        if (item->refused) {
+            return;
+        }
         if (item->kind != RF_TREE_SCALAR || !is_address(item->text) ||
             strlen(item->text) > RF_ADDRESS_MAX || i == RF_ADDRESSES_MAX) {
             rf_problem_at(checker->problems, checker->document, item->line, item->column,
@@ -340,6 +344,9 @@ static void take_leaf(struct checker *checker, const struct rf_setting *row,
 {
     char why[160];
     checker->seen[row - checker->rows] = true;
+    if (entry->refused) {
+        return;
+    }
     if (row->type == RF_SET_SUBTREE) {
         memcpy((uint8_t *)checker->target + row->offset, &entry, sizeof(entry));
         return;
@@ -363,8 +370,22 @@ static void take_leaf(struct checker *checker, const struct rf_setting *row,
     }
 }
 
+/* No map where one should be: one mistake, so its keys are not told as missing, too. */
+static void refuse_section(struct checker *checker, const struct rf_tree *entry, const char *path)
+{
+    size_t n = strlen(path);
+    for (uint32_t i = 0; i < checker->n_rows; i++) {
+        const char *row = checker->rows[i].path;
+        checker->seen[i] = checker->seen[i] || (strncmp(row, path, n) == 0 && row[n] == '.');
+    }
+    if (!entry->refused) {
+        rf_problem_at(checker->problems, checker->document, entry->line, entry->column,
+                      "%s: expected a map of keys and values", path);
+    }
+}
+
 /* Walks maps with a stack of its own; depth is bounded by the tree. */
-static void check_map(struct checker *checker, const struct rf_tree *root)
+static void check_map(struct checker *checker)
 {
     struct frame {
         const struct rf_tree *map;
@@ -372,7 +393,7 @@ static void check_map(struct checker *checker, const struct rf_tree *root)
         char                  prefix[128];
     } stack[RF_TREE_DEPTH_MAX + 1];
     uint32_t depth = 1;
-    stack[0] = (struct frame){.map = root};
+    stack[0] = (struct frame){.map = checker->map};
     while (depth > 0) {
         struct frame *frame = &stack[depth - 1];
         if (frame->at == frame->map->n_children) {
@@ -389,8 +410,7 @@ static void check_map(struct checker *checker, const struct rf_tree *root)
         } else if (!inner) {
             unknown_key(checker, entry, frame->prefix);
         } else if (entry->kind != RF_TREE_MAP) {
-            rf_problem_at(checker->problems, checker->document, entry->line, entry->column,
-                          "%s: expected a map of keys and values", path);
+            refuse_section(checker, entry, path);
         } else {
             struct frame *next = &stack[depth++];
             *next = (struct frame){.map = entry};
@@ -399,18 +419,24 @@ static void check_map(struct checker *checker, const struct rf_tree *root)
     }
 }
 
-/* Told where its section begins, or at the beginning of the file. */
+/* Told at the innermost map on the key's path that is there. */
 static void missing_key(const struct checker *checker, const struct rf_setting *row)
 {
-    char                  section[64];
-    const struct rf_tree *place = NULL;
-    size_t                n = strcspn(row->path, ".");
-    if (row->path[n] == '.') {
-        snprintf(section, sizeof(section), "%.*s", (int)n, row->path);
-        place = rf_tree_get(&checker->document->root, section);
+    const struct rf_tree *map = checker->map;
+    const char           *at = row->path;
+    for (size_t n = strcspn(at, "."); at[n] != 0; n = strcspn(at, ".")) {
+        char name[64];
+        snprintf(name, sizeof(name), "%.*s", (int)n, at);
+        const struct rf_tree *inner = rf_tree_get(map, name);
+        if (inner == NULL) {
+            break;
+        }
+        map = inner;
+        at += n + 1;
     }
-    rf_problem_at(checker->problems, checker->document, place == NULL ? 1 : place->key_line,
-                  place == NULL ? 1 : place->key_column, "the key '%s' is missing (%s)", row->path,
+    bool named = map->key != NULL;
+    rf_problem_at(checker->problems, checker->document, named ? map->key_line : map->line,
+                  named ? map->key_column : map->column, "the key '%s' is missing (%s)", row->path,
                   row->doc);
 }
 
@@ -433,21 +459,70 @@ static void fill_defaults(struct checker *checker)
 }
 
 struct rf_result rf_schema_apply(const struct rf_setting *rows, uint32_t n_rows,
-                                 const struct rf_document *document, void *ret_struct,
-                                 struct rf_problems *problems)
+                                 const struct rf_document *document, const struct rf_tree *map,
+                                 void *ret_struct, struct rf_problems *problems)
 {
     rf_assert(n_rows <= CANDIDATES_MAX);
     uint32_t       before = problems->count;
     struct checker checker = {.rows = rows,
                               .n_rows = n_rows,
                               .document = document,
+                              .map = map,
                               .target = ret_struct,
                               .problems = problems};
-    const char    *slash = strrchr(document->path, '/');
+    if (map->kind != RF_TREE_MAP) { /* the tree said so */
+        return rf_result(RF_CONFIG_INVALID);
+    }
+    const char *slash = strrchr(document->path, '/');
     snprintf(checker.base_dir, sizeof(checker.base_dir), "%.*s",
              slash == NULL ? 1 : (int)(slash - document->path),
              slash == NULL ? "." : document->path);
-    check_map(&checker, &document->root);
-    fill_defaults(&checker);
+    check_map(&checker);
+    if (document->whole) {
+        fill_defaults(&checker);
+    }
     return rf_result(problems->count == before ? RF_OK : RF_CONFIG_INVALID);
+}
+
+/* ---- Differences -------------------------------------------------------------------------- */
+
+/* Bytes of a row's value in the struct. */
+static size_t value_size(const struct rf_setting *row)
+{
+    switch (row->type) {
+    case RF_SET_TEXT:
+    case RF_SET_NAME:
+    case RF_SET_PATH:
+    case RF_SET_ADDRESS:
+        return (size_t)row->max + 1;
+    case RF_SET_BOOL:
+    case RF_SET_NONE_OR_MAP:
+        return sizeof(bool);
+    case RF_SET_ADDRESSES:
+        return sizeof(struct rf_addresses);
+    case RF_SET_INT:
+    case RF_SET_SIZE:
+    case RF_SET_TIME:
+    case RF_SET_RATE:
+    case RF_SET_PERCENT:
+    case RF_SET_CHOICE:
+    case RF_SET_VERSION:
+        return sizeof(int64_t);
+    case RF_SET_SUBTREE:
+    default:
+        return 0;
+    }
+}
+
+void rf_schema_diff(const struct rf_setting *rows, uint32_t n_rows, const void *before,
+                    const void *after, void (*changed)(const struct rf_setting *row, void *user),
+                    void       *user)
+{
+    for (uint32_t i = 0; i < n_rows; i++) {
+        const uint8_t *a = (const uint8_t *)before + rows[i].offset;
+        const uint8_t *b = (const uint8_t *)after + rows[i].offset;
+        if (memcmp(a, b, value_size(&rows[i])) != 0) {
+            changed(&rows[i], user);
+        }
+    }
 }

@@ -50,11 +50,20 @@ struct rf_setting {
     const char            *doc;
 };
 
-/* Checks the document against the rows and fills the struct, defaults included. Every problem is
- * reported; RF_OK when there was none, else RF_CONFIG_INVALID. SUBTREE values borrow the document. */
+/* Checks a map of the document (the root, or an item of a list) against the rows and fills the struct,
+ * defaults included. Every problem is reported; RF_OK when there was none, else RF_CONFIG_INVALID:
+ * then the struct holds the values that are good, and those that are not stay untouched. A document
+ * that could be read only in part gets no defaults. SUBTREE values borrow the document. */
 RF_CHECKED struct rf_result rf_schema_apply(const struct rf_setting *rows, uint32_t n_rows,
-                                            const struct rf_document *document, void *ret_struct,
+                                            const struct rf_document *document,
+                                            const struct rf_tree *map, void *ret_struct,
                                             struct rf_problems *problems);
+
+/* Calls `changed` for every row whose value differs in the two structs, SUBTREE rows excepted; the
+ * row's `live` says whether a running server can take it over. */
+void rf_schema_diff(const struct rf_setting *rows, uint32_t n_rows, const void *before,
+                    const void *after, void (*changed)(const struct rf_setting *row, void *user),
+                    void       *user);
 
 /* One value by its row; for defaults and plugin options as well. On failure a sentence without the
  * value's place is written to ret_why. `base_dir` completes relative paths. */

@@ -38,4 +38,23 @@ RF_CHECKED struct rf_result rf_table_config_load(const char             *path,
                                                  struct rf_document     *ret_document,
                                                  struct rf_problems     *problems);
 
+/* Of the plugins' options as they are written: the trees live no longer than their document. */
+uint64_t rf_table_options_digest(const struct rf_table_config *config);
+
+#define RF_TABLES_MAX 1024u
+
+/* One file of the tables' directory. What it borrows is gone after the call. */
+struct rf_table_file {
+    const char                   *path;
+    const struct rf_table_config *config;
+    const struct rf_document     *document;
+};
+
+/* Loads all files of a tables_dir in the order of their names and calls `take` for each that is
+ * valid. Two definitions of one table are a problem. RF_OK, RF_CONFIG_INVALID, RF_NO_MEMORY. Blocks. */
+RF_CHECKED struct rf_result rf_table_dir_load(const char *dir,
+                                              void (*take)(void                       *user,
+                                                           const struct rf_table_file *file),
+                                              void *user, struct rf_problems *problems);
+
 #endif

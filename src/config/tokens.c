@@ -1,8 +1,38 @@
 #define _GNU_SOURCE /* strptime, timegm */
 #include "config/tokens.h"
 
+#include <stddef.h>
 #include <stdio.h>
 #include <time.h>
+
+#include "config/schema.h"
+
+/* One entry as it is written. */
+struct token_config {
+    char id[64];
+    char sha256[65];
+    char role[64];
+    char expires[33];
+};
+
+struct file_config {
+    const struct rf_tree *tokens;
+};
+
+#define AT(field) (uint32_t) offsetof(struct token_config, field)
+
+/* path, type, offset, min, max, default, choices, effect, doc */
+static const struct rf_setting file_settings[] = {
+    {"tokens", RF_SET_SUBTREE, 0, 0, 0, NULL, NULL, RF_EFFECT_LIVE, "a list of {id, sha256, role}"},
+};
+static const struct rf_setting token_settings[] = {
+    {"id", RF_SET_TEXT, AT(id), 1, 63, NULL, NULL, RF_EFFECT_LIVE, "names the token in the log"},
+    {"sha256", RF_SET_TEXT, AT(sha256), 1, 64, NULL, NULL, RF_EFFECT_LIVE,
+     "the SHA-256 of the whole token, 64 lower-case hex digits"},
+    {"role", RF_SET_NAME, AT(role), 1, 63, NULL, NULL, RF_EFFECT_LIVE, "admin"},
+    {"expires", RF_SET_TEXT, AT(expires), 1, 32, "", NULL, RF_EFFECT_LIVE,
+     "as 2027-01-01T00:00:00Z"},
+};
 
 static int hex_digit(char c)
 {
@@ -39,37 +69,46 @@ static bool parse_time(const char *text, uint64_t *ret_ms)
     return true;
 }
 
-static const char *text_of(const struct rf_tree *map, const char *key)
+/* A value that the schema lets through and this file cannot take. */
+static void refuse(const struct rf_tree *entry, const char *key, const char *text,
+                   const struct rf_document *document, struct rf_problems *problems)
 {
-    const struct rf_tree *entry = rf_tree_get(map, key);
-    return entry == NULL || entry->kind != RF_TREE_SCALAR ? NULL : entry->text;
+    const struct rf_tree *value = rf_tree_get(entry, key);
+    rf_problem_at(problems, document, value->line, value->column, "%s: %s", key, text);
 }
 
 static void take_token(const struct rf_tree *entry, const struct rf_document *document,
                        struct rf_tokens *tokens, struct rf_problems *problems)
 {
-    const char     *id = text_of(entry, "id");
-    const char     *hash = text_of(entry, "sha256");
-    const char     *role = text_of(entry, "role");
-    const char     *expires = text_of(entry, "expires");
-    struct rf_token token = {0};
-    const char     *problem = NULL;
-    if (id == NULL || id[0] == 0 || strlen(id) > 63) {
-        problem = "a token needs an id of at most 63 bytes";
-    } else if (hash == NULL || !parse_sha256(hash, token.sha256)) {
-        problem = "sha256 must be the SHA-256 of the whole token, 64 lower-case hex digits";
-    } else if (role == NULL || strcmp(role, "admin") != 0) {
-        problem = "unknown role; known is 'admin'";
-    } else if (expires != NULL && !parse_time(expires, &token.expires_ms)) {
-        problem = "expires must look like 2027-01-01T00:00:00Z";
-    } else if (tokens->n == RF_TOKENS_MAX) {
-        problem = "too many tokens (at most 256)";
+    struct token_config config = {0};
+    struct rf_token     token = {0};
+    uint32_t            before = problems->count;
+    if (entry->kind != RF_TREE_MAP && !entry->refused) {
+        rf_problem_at(problems, document, entry->line, entry->column,
+                      "expected a token: {id, sha256, role}");
     }
-    if (problem != NULL) {
-        rf_problem_at(problems, document, entry->line, entry->column, "%s", problem);
+    (void)rf_schema_apply(token_settings, sizeof(token_settings) / sizeof(token_settings[0]),
+                          document, entry, &config, problems)
+        .rc;
+    if (config.sha256[0] != 0 && !parse_sha256(config.sha256, token.sha256)) {
+        refuse(entry, "sha256", "must be the SHA-256 of the whole token, 64 lower-case hex digits",
+               document, problems);
+    }
+    if (config.role[0] != 0 && strcmp(config.role, "admin") != 0) {
+        refuse(entry, "role", "unknown role; known is 'admin'", document, problems);
+    }
+    if (config.expires[0] != 0 && !parse_time(config.expires, &token.expires_ms)) {
+        refuse(entry, "expires", "must look like 2027-01-01T00:00:00Z", document, problems);
+    }
+    if (problems->count != before) {
         return;
     }
-    snprintf(token.id, sizeof(token.id), "%s", id);
+    if (tokens->n == RF_TOKENS_MAX) {
+        rf_problem_at(problems, document, entry->line, entry->column,
+                      "too many tokens (at most 256)");
+        return;
+    }
+    snprintf(token.id, sizeof(token.id), "%s", config.id);
     tokens->list[tokens->n++] = token;
 }
 
@@ -77,15 +116,16 @@ struct rf_result rf_tokens_load(const char *path, struct rf_tokens *ret_tokens,
                                 struct rf_problems *problems)
 {
     struct rf_document document;
+    struct file_config file = {0};
     uint32_t           before = problems->count;
-    if (rf_ok(rf_tree_load(path, &document, problems))) {
-        const struct rf_tree *tokens = rf_tree_get(&document.root, "tokens");
-        if (tokens == NULL || tokens->kind != RF_TREE_LIST) {
-            rf_problem_at(problems, &document, 1, 1, "expected tokens: [{id, sha256, role}]");
-        }
-        bool list = tokens != NULL && tokens->kind == RF_TREE_LIST;
-        for (uint32_t i = 0; list && i < tokens->n_children; i++) {
-            take_token(&tokens->children[i], &document, ret_tokens, problems);
+    (void)rf_tree_load(path, &document, problems).rc;
+    (void)rf_schema_apply(file_settings, 1, &document, &document.root, &file, problems).rc;
+    if (file.tokens != NULL && file.tokens->kind != RF_TREE_LIST) {
+        rf_problem_at(problems, &document, file.tokens->line, file.tokens->column,
+                      "tokens: expected a list of {id, sha256, role}");
+    } else if (file.tokens != NULL) {
+        for (uint32_t i = 0; i < file.tokens->n_children; i++) {
+            take_token(&file.tokens->children[i], &document, ret_tokens, problems);
         }
     }
     rf_document_free(&document);

@@ -190,6 +190,7 @@ struct builder {
     char               *key; /* of the map entry whose value comes next */
     uint32_t            key_line, key_column;
     bool                root_done;
+    bool                refused; /* the node that comes next */
     bool                stop;
 };
 
@@ -225,6 +226,8 @@ static struct rf_tree *next_node(struct builder *builder, yaml_mark_t mark)
     node->key = builder->key;
     node->key_line = builder->key_line;
     node->key_column = builder->key_column;
+    node->refused = builder->refused;
+    builder->refused = false;
     builder->key = NULL;
     return node;
 }
@@ -246,6 +249,16 @@ static void open_node(struct builder *builder, yaml_mark_t mark, enum rf_tree_ki
     if (node != NULL) {
         node->kind = kind;
         builder->stack[builder->depth++] = node;
+    }
+}
+
+static void add_scalar(struct builder *builder, yaml_mark_t mark, const char *text, size_t n)
+{
+    struct rf_tree *node = next_node(builder, mark);
+    if (node != NULL) {
+        node->kind = RF_TREE_SCALAR;
+        node->text = copy_text(text, n);
+        builder->stop = node->text == NULL;
     }
 }
 
@@ -273,16 +286,11 @@ static void on_scalar(struct builder *builder, const yaml_event_t *event)
         }
         return;
     }
-    struct rf_tree *node = next_node(builder, event->start_mark);
-    if (node != NULL) {
-        node->kind = RF_TREE_SCALAR;
-        node->text = copy_text(text, n);
-        builder->stop = node->text == NULL;
-    }
+    add_scalar(builder, event->start_mark, text, n);
 }
 
 /* Anchors and tags come with the events of nodes. */
-static bool refused_extras(struct builder *builder, const yaml_event_t *event)
+static bool has_extras(const yaml_event_t *event)
 {
     const yaml_char_t *anchor = NULL;
     const yaml_char_t *tag = NULL;
@@ -296,20 +304,25 @@ static bool refused_extras(struct builder *builder, const yaml_event_t *event)
         anchor = event->data.sequence_start.anchor;
         tag = event->data.sequence_start.tag;
     }
-    if (anchor != NULL || tag != NULL || event->type == YAML_ALIAS_EVENT) {
-        report(builder, event->start_mark, "anchors, aliases and tags are not allowed");
-        return true;
-    }
-    return false;
+    return anchor != NULL || tag != NULL || event->type == YAML_ALIAS_EVENT;
 }
 
 static void on_event(struct builder *builder, const yaml_event_t *event)
 {
-    if (refused_extras(builder, event)) {
-        builder->stop = true;
-        return;
+    if (has_extras(event)) {
+        /* A value of that form is passed over, so that what follows is checked as well. */
+        bool value = builder->depth == 0 || builder->key != NULL ||
+                     builder->stack[builder->depth - 1]->kind == RF_TREE_LIST;
+        report(builder, event->start_mark, "anchors, aliases and tags are not allowed");
+        builder->refused = value;
+        builder->stop = !value;
     }
     switch ((int)event->type) {
+    case YAML_ALIAS_EVENT:
+        if (!builder->stop) {
+            add_scalar(builder, event->start_mark, "", 0);
+        }
+        break;
     case YAML_SCALAR_EVENT:
         on_scalar(builder, event);
         break;
@@ -342,6 +355,7 @@ static void run_parser(struct builder *builder)
             return;
         }
         end = event.type == YAML_STREAM_END_EVENT;
+        builder->document->whole = end;
         on_event(builder, &event);
         yaml_event_delete(&event);
     }

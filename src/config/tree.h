@@ -22,6 +22,7 @@ struct rf_tree {
     uint32_t          key_line, key_column;
     struct rf_tree   *children; /* map or list */
     uint32_t          n_children;
+    bool              refused; /* its form is a reported problem: nothing more is said about it */
 };
 
 /* All problems of all files, ready to print, and what is only worth a warning. */
@@ -37,10 +38,12 @@ struct rf_document {
     char          *path; /* as messages name it */
     struct rf_buf  source;
     struct rf_tree root;
+    bool           whole; /* read to its end: what is not there is missing */
 };
 
 /* Loads and parses. Problems are added to the list; RF_OK when there was none, else
- * RF_CONFIG_INVALID. The document must be freed in both cases. */
+ * RF_CONFIG_INVALID. Then `root` holds what could be read, so that its values can be checked in the
+ * same run. The document must be freed in both cases. */
 RF_CHECKED struct rf_result rf_tree_load(const char *path, struct rf_document *ret_document,
                                          struct rf_problems *problems);
 /* The same from memory (copied). */

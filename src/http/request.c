@@ -73,14 +73,37 @@ static enum rf_http_method method_of(struct rf_slice text)
     return RF_HTTP_OTHER;
 }
 
+/* "http://host/path" becomes "/path" (absolute form, RFC 9112, 3.2.2: a server must take it). Other
+ * forms are for proxies and for the server as a whole. */
+static struct rf_result skip_authority(struct rf_slice *target)
+{
+    static const char *const schemes[] = {"https://", "http://"};
+    if (target->size != 0 && target->data[0] == '/') {
+        return rf_result(RF_OK);
+    }
+    for (int i = 0; i < 2; i++) {
+        size_t n = strlen(schemes[i]);
+        if (target->size < n || !equals_lower(rf_slice(target->data, n), schemes[i])) {
+            continue;
+        }
+        size_t at = n;
+        while (at < target->size && target->data[at] != '/' && target->data[at] != '?') {
+            if (target->data[at++] == '@') {
+                return rf_result(RF_BAD_REQUEST); /* no passwords in a target (RFC 9110, 4.2.4) */
+            }
+        }
+        *target = rf_slice(target->data + at, target->size - at);
+        return rf_result(at == n ? RF_BAD_REQUEST : RF_OK);
+    }
+    return rf_result(RF_BAD_REQUEST);
+}
+
 static struct rf_result parse_target(struct rf_slice target, struct rf_http_request *request)
 {
     if (target.size > RF_HTTP_TARGET_MAX) {
         return rf_result(RF_URI_TOO_LONG);
     }
-    if (target.size == 0 || target.data[0] != '/') {
-        return rf_result(RF_BAD_REQUEST); /* origin form only: we are no proxy */
-    }
+    RF_TRY(skip_authority(&target));
     for (size_t i = 0; i < target.size; i++) {
         uint8_t c = target.data[i];
         if (c <= 0x20 || c >= 0x7f || c == '#') {
@@ -89,7 +112,7 @@ static struct rf_result parse_target(struct rf_slice target, struct rf_http_requ
     }
     const uint8_t *mark = memchr(target.data, '?', target.size);
     size_t         path = mark == NULL ? target.size : (size_t)(mark - target.data);
-    request->path = rf_slice(target.data, path);
+    request->path = path == 0 ? rf_slice_str("/") : rf_slice(target.data, path);
     request->query =
         mark == NULL ? rf_slice(target.data + path, 0) : rf_slice(mark + 1, target.size - path - 1);
     return rf_result(RF_OK);
@@ -267,6 +290,29 @@ struct rf_result rf_http_parse(struct rf_slice bytes, struct rf_http_request *re
     }
     request->head_size = (size_t)(rest.data - bytes.data);
     return interpret(request, http_1_0);
+}
+
+void rf_http_peek(struct rf_slice bytes, struct rf_http_request *ret_request)
+{
+    size_t at = 0;
+    size_t end = 0;
+    ret_request->method = RF_HTTP_OTHER;
+    ret_request->path = rf_slice(NULL, 0);
+    while (at < bytes.size && is_token_char(bytes.data[at])) {
+        at++;
+    }
+    if (at == bytes.size || bytes.data[at] != ' ') {
+        return;
+    }
+    ret_request->method = method_of(rf_slice(bytes.data, at));
+    struct rf_slice target = rf_slice(bytes.data + at + 1, bytes.size - at - 1);
+    if (!rf_ok(skip_authority(&target))) {
+        return;
+    }
+    while (end < target.size && target.data[end] > 0x20 && target.data[end] != '?') {
+        end++;
+    }
+    ret_request->path = rf_slice(target.data, end);
 }
 
 struct rf_slice rf_http_header(const struct rf_http_request *request, const char *name)

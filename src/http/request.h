@@ -25,7 +25,7 @@ struct rf_http_header {
 
 struct rf_http_request {
     enum rf_http_method   method;
-    struct rf_slice       path;  /* as sent, not decoded */
+    struct rf_slice       path;  /* as sent, not decoded; without scheme and host */
     struct rf_slice       query; /* after '?', not decoded */
     bool                  keep_alive;
     bool                  expect_continue;
@@ -42,6 +42,10 @@ struct rf_http_request {
  * RF_LENGTH_REQUIRED (chunked), RF_NOT_IMPLEMENTED (transfer coding), RF_HTTP_VERSION. */
 RF_CHECKED struct rf_result rf_http_parse(struct rf_slice         bytes,
                                           struct rf_http_request *ret_request);
+
+/* Method and path as far as they can be told from a head that is not complete or is refused; the path
+ * is empty when there is none. For words in the error only. */
+void rf_http_peek(struct rf_slice bytes, struct rf_http_request *ret_request);
 
 /* A header by lower-case name; data NULL when it is missing. */
 struct rf_slice rf_http_header(const struct rf_http_request *request, const char *name);

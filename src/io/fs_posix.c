@@ -1,4 +1,4 @@
-#define _GNU_SOURCE /* preadv2 */
+#define _GNU_SOURCE /* preadv2, sync_file_range */
 #include "io/fs_posix.h"
 
 #include <dirent.h>
@@ -126,6 +126,24 @@ static struct rf_result fs_sync(void *context, struct rf_file file)
     return result_of(fdatasync((int)file.handle));
 }
 
+static struct rf_result fs_push_out(void *context, struct rf_file file, uint64_t offset,
+                                    uint64_t size)
+{
+    (void)context;
+    uint64_t before = offset < size ? offset : size;
+    int rc = sync_file_range((int)file.handle, (off_t)offset, (off_t)size, SYNC_FILE_RANGE_WRITE);
+    if (rc == 0 && before != 0) {
+        rc = sync_file_range((int)file.handle, (off_t)(offset - before), (off_t)before,
+                             SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE |
+                                 SYNC_FILE_RANGE_WAIT_AFTER);
+    }
+    /* A file system without it: fdatasync does all of the work. Other errors are taken from the
+     * file's error state here, fdatasync would not tell them again. */
+    bool unknown =
+        rc != 0 && (errno == ENOSYS || errno == EINVAL || errno == ESPIPE || errno == EOPNOTSUPP);
+    return unknown ? rf_result(RF_OK) : result_of(rc);
+}
+
 static struct rf_result fs_size(void *context, struct rf_file file, uint64_t *ret_size)
 {
     (void)context;
@@ -239,6 +257,7 @@ struct rf_fs rf_fs_posix(void)
         .pread_cached = fs_pread_cached,
         .pwrite = fs_pwrite,
         .sync = fs_sync,
+        .push_out = fs_push_out,
         .size = fs_size,
         .truncate = fs_truncate,
         .allocate = fs_allocate,

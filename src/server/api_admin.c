@@ -477,8 +477,9 @@ static void audit(const struct rf_exchange *exchange)
 {
     struct rf_slice path = exchange->request->path;
     if (exchange->method != RF_HTTP_GET && exchange->method != RF_HTTP_HEAD) {
-        rf_log(RF_LOG_INFO, "admin_call", "principal=\"%s\" path=\"%.*s\"", exchange->principal,
-               (int)(path.size < 200 ? path.size : 200), (const char *)path.data);
+        rf_log(RF_LOG_INFO, "admin_call", "request=%s principal=\"%s\" path=\"%.*s\"", exchange->id,
+               exchange->principal, (int)(path.size < 200 ? path.size : 200),
+               (const char *)path.data);
     }
 }
 

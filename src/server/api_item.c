@@ -236,8 +236,16 @@ static void start_item(struct rf_exchange *exchange, enum rf_client_kind kind)
         .kind = kind,
         .max_value_bytes = (uint64_t)exchange->worker->live.max_value_bytes,
     };
+    bool has_body = kind == RF_CLIENT_PUT || (kind == RF_CLIENT_DELETE && exchange->body.size != 0);
+    bool keyed = rf_http_header(exchange->request, "idempotency-key").data != NULL;
     exchange->kind = kind;
-    if (kind == RF_CLIENT_PUT && !media_ok(exchange)) {
+    if (keyed && kind != RF_CLIENT_GET) {
+        /* Whoever sends it relies on it: a write that ignores it may be applied twice. */
+        item.rc = RF_NOT_IMPLEMENTED;
+        snprintf(item.detail, sizeof(item.detail),
+                 "Idempotency-Key is not supported; leave it out, and send a timestamp to make "
+                 "retries the same write");
+    } else if (has_body && !media_ok(exchange)) {
         item.rc = RF_UNSUPPORTED_MEDIA;
         snprintf(item.detail, sizeof(item.detail), "the body must be application/json");
     } else {
@@ -358,7 +366,7 @@ static void reply_failed(struct rf_exchange *exchange, const struct rf_reply *re
 {
     struct rf_buf extra = {0};
     char          text[96];
-    if (reply->needed != 0) {
+    if (reply->needed != 0 && reply->rc != RF_ITEM_NOT_FOUND) {
         snprintf(text, sizeof(text), ",\"required\":%u,\"%s\":%u", reply->needed,
                  reply->rc == RF_QUORUM_UNAVAILABLE ? "alive"
                  : reply->rc == RF_DISK_RESERVE     ? "with_space"

@@ -6,14 +6,20 @@
 struct rf_result rf_auth_check(const struct rf_auth *auth, struct rf_slice header, uint64_t wall_ms,
                                const char **ret_id)
 {
-    static const char scheme[] = "Bearer ";
+    static const char scheme[] = "bearer ";
     uint8_t           hash[32];
     size_t            skip = sizeof(scheme) - 1;
     if (auth->open) {
         *ret_id = "open";
         return rf_result(RF_OK);
     }
-    if (header.size <= skip || memcmp(header.data, scheme, skip) != 0) {
+    for (size_t i = 0; i < skip && header.size > skip; i++) { /* in any case: RFC 9110, 11.1 */
+        uint8_t c = header.data[i];
+        if ((c >= 'A' && c <= 'Z' ? c + 32 : c) != scheme[i]) {
+            return rf_result(RF_UNAUTHENTICATED);
+        }
+    }
+    if (header.size <= skip) {
         return rf_result(RF_UNAUTHENTICATED);
     }
     SHA256(header.data + skip, header.size - skip, hash);

@@ -7,10 +7,30 @@
 #include "io/clock.h"
 #include "server/exchange.h"
 
+#define TURN_BYTES UINT64_C(8388608) /* a merge gives its thread of the pool back after so many */
+#define TURNS_PER_S 8u               /* with a limit of bandwidth: at least so often */
+
+/* The store's share of the node's bandwidth for merges, bytes per second; 0: no limit. */
+static uint64_t merge_rate(const struct rf_worker *worker)
+{
+    const struct rf_server *server = worker->base.server;
+    uint64_t rate = (uint64_t)server->config.storage.compaction_bandwidth / server->n_shards;
+    return server->config.storage.compaction_bandwidth != 0 && rate == 0 ? 1 : rate;
+}
+
+/* A flush runs to its end; a long merge in turns, so that flushes of all shards get their threads. */
 static void on_work(uv_work_t *request)
 {
     struct rf_work_slot *slot = request->data;
-    while (!atomic_load(&slot->worker->work_stop) && !rf_job_step(slot->job)) {
+    uint64_t             rate = merge_rate(slot->worker);
+    uint64_t             before = rf_job_merged_bytes(slot->job);
+    uint64_t turn = rate != 0 && rate / TURNS_PER_S < TURN_BYTES ? rate / TURNS_PER_S : TURN_BYTES;
+    while (!atomic_load(&slot->worker->work_stop)) {
+        slot->finished = rf_job_step(slot->job);
+        slot->merged_bytes = rf_job_merged_bytes(slot->job) - before;
+        if (slot->finished || slot->merged_bytes >= turn) {
+            return;
+        }
     }
 }
 
@@ -45,12 +65,10 @@ static void answer_waiting(struct rf_worker *worker, enum rf_rc failure)
     worker->n_waiting = kept;
 }
 
-static void on_worked(uv_work_t *request, int status)
+static void end_job(struct rf_work_slot *slot)
 {
-    struct rf_work_slot *slot = request->data;
-    struct rf_worker    *worker = slot->worker;
-    struct rf_job       *job = slot->job;
-    (void)status;
+    struct rf_worker *worker = slot->worker;
+    struct rf_job    *job = slot->job;
     slot->job = NULL;
     rf_store_set_time(worker->store, rf_clock_now().wall_ms);
     struct rf_result ended = rf_store_job_end(worker->store, job);
@@ -109,6 +127,56 @@ static void kick_reads(struct rf_worker *worker)
 
 /* ---- Jobs --------------------------------------------------------------------------------- */
 
+static void on_worked(uv_work_t *request, int status);
+
+static void queue_job(struct rf_work_slot *slot)
+{
+    slot->finished = false;
+    slot->request.data = slot;
+    int queued = uv_queue_work(&slot->worker->base.loop.uv, &slot->request, on_work, on_worked);
+    rf_assert(queued == 0);
+}
+
+static void on_paused(uv_timer_t *timer)
+{
+    queue_job(timer->data);
+}
+
+/* The next turn of a job: now, or when the budget of merges allows it. */
+static void continue_job(struct rf_work_slot *slot)
+{
+    uint64_t now_us = uv_hrtime() / 1000;
+    uint64_t at_us = rf_job_is_merge(slot->job) ? slot->worker->merge_at_us : 0;
+    if (at_us < now_us + 1000) {
+        queue_job(slot);
+    } else {
+        uv_timer_start(&slot->pause, on_paused, (at_us - now_us) / 1000, 0);
+    }
+}
+
+/* Takes the last turn's bytes from the budget. */
+static void charge(struct rf_worker *worker, uint64_t merged_bytes)
+{
+    uint64_t now_us = uv_hrtime() / 1000;
+    uint64_t rate = merge_rate(worker);
+    if (rate != 0) {
+        worker->merge_at_us = worker->merge_at_us > now_us ? worker->merge_at_us : now_us;
+        worker->merge_at_us += merged_bytes * 1000000 / rate;
+    }
+}
+
+static void on_worked(uv_work_t *request, int status)
+{
+    struct rf_work_slot *slot = request->data;
+    (void)status;
+    charge(slot->worker, slot->merged_bytes);
+    if (slot->finished || atomic_load(&slot->worker->work_stop)) {
+        end_job(slot);
+    } else {
+        continue_job(slot);
+    }
+}
+
 void rf_background_kick(struct rf_worker *worker)
 {
     if (atomic_load(&worker->work_stop)) {
@@ -125,10 +193,7 @@ void rf_background_kick(struct rf_worker *worker)
         if (slot->job == NULL) {
             return;
         }
-        slot->worker = worker;
-        slot->request.data = slot;
-        int queued = uv_queue_work(&worker->base.loop.uv, &slot->request, on_work, on_worked);
-        rf_assert(queued == 0);
+        continue_job(slot);
     }
 }
 
@@ -172,6 +237,12 @@ static bool is_busy(const struct rf_worker *worker)
 void rf_background_finish(struct rf_worker *worker)
 {
     atomic_store(&worker->work_stop, true);
+    for (uint32_t i = 0; i < RF_WORK_SLOTS; i++) {
+        if (uv_is_active((uv_handle_t *)&worker->slots[i].pause)) {
+            uv_timer_stop(&worker->slots[i].pause);
+            end_job(&worker->slots[i]);
+        }
+    }
     while (is_busy(worker)) {
         uv_run(&worker->base.loop.uv, UV_RUN_ONCE);
     }
@@ -187,5 +258,21 @@ void rf_background_finish(struct rf_worker *worker)
         if (!rf_ok(rf_store_job_end(worker->store, job))) {
             return; /* logged; the write-ahead log has it all */
         }
+    }
+}
+
+void rf_background_open(struct rf_worker *worker)
+{
+    for (uint32_t i = 0; i < RF_WORK_SLOTS; i++) {
+        worker->slots[i].worker = worker;
+        uv_timer_init(&worker->base.loop.uv, &worker->slots[i].pause);
+        worker->slots[i].pause.data = &worker->slots[i];
+    }
+}
+
+void rf_background_close(struct rf_worker *worker)
+{
+    for (uint32_t i = 0; i < RF_WORK_SLOTS; i++) {
+        uv_close((uv_handle_t *)&worker->slots[i].pause, NULL);
     }
 }

@@ -19,9 +19,11 @@ struct rf_exchange {
     enum rf_http_method           method;
     bool                          keep_alive;
     bool                          done;
-    uint64_t                      number;    /* of the thread's requests: makes the request id */
-    const char                   *principal; /* token id, after rf_exchange_authorize */
-    struct rf_buf                 response;  /* the whole response, when it waits for others */
+    char                          id[40]; /* request id: run, thread, number */
+    bool          may_write;              /* an item's POST, PUT or DELETE: errors say that nothing
+                                                was written */
+    const char   *principal;              /* token id, after rf_exchange_authorize */
+    struct rf_buf response;               /* the whole response, when it waits for others */
     /* Flush and compaction: threads that are still at it, and the first failure. */
     uint32_t   work_left;
     enum rf_rc work_rc;
@@ -39,7 +41,8 @@ struct rf_exchange {
  * when the replicas are known. */
 void rf_exchange_answer(struct rf_exchange *exchange, uint16_t status, const char *content_type,
                         struct rf_slice body, const char *headers);
-/* Finishes it with problem+json. `detail` and `extra` as in rf_problem_json, may be NULL. */
+/* Finishes it with problem+json. `detail` and `extra` as in rf_problem_json, may be NULL; without
+ * `extra`, a write is said not to be applied. */
 void rf_exchange_problem(struct rf_exchange *exchange, enum rf_rc rc, const char *detail,
                          const char *extra);
 /* 404, with the known path that may be meant. */

@@ -27,6 +27,7 @@ struct rf_http_conn {
     bool                 in_body;      /* the head of the request that comes in is complete */
     bool                 no_more;      /* close after the last response */
     bool                 continued;    /* 100 Continue was sent for the request that comes in */
+    bool                 may_write;    /* the request that comes in is a write of an item */
     uint64_t             started_us;   /* of the request that comes in; 0: none */
     uint64_t             idle_us;      /* since when nothing is under way */
 };
@@ -103,7 +104,6 @@ void rf_exchange_problem(struct rf_exchange *exchange, enum rf_rc rc, const char
                          const char *extra)
 {
     struct rf_buf body = {0};
-    char          request_id[32];
     const char   *headers = rc == RF_UNAUTHENTICATED ? "WWW-Authenticate: Bearer\r\n"
                             : rf_rc_http(rc) == 503 || rf_rc_http(rc) == 429 ? "Retry-After: 1\r\n"
                                                                              : NULL;
@@ -113,9 +113,13 @@ void rf_exchange_problem(struct rf_exchange *exchange, enum rf_rc rc, const char
         headers = allow;
         detail = NULL;
     }
-    snprintf(request_id, sizeof(request_id), "%02x-%016llx", exchange->worker->base.number,
-             (unsigned long long)exchange->number);
-    rf_problem_json(&body, rc, detail, request_id, extra);
+    if (extra == NULL && exchange->may_write) {
+        extra = ",\"write_outcome\":\"not_applied\"";
+    }
+    rf_log(rf_rc_http(rc) == 500 ? RF_LOG_ERROR : RF_LOG_DEBUG, "request_failed",
+           "request=%s status=%u code=%s text=\"%s\"", exchange->id, rf_rc_http(rc), rf_rc_code(rc),
+           detail != NULL ? detail : rf_rc_text(rc));
+    rf_problem_json(&body, rc, detail, exchange->id, extra);
     rf_exchange_answer(exchange, rf_rc_http(rc), "application/problem+json", rf_buf_slice(&body),
                        headers);
     rf_buf_fini(&body);
@@ -228,7 +232,9 @@ static struct rf_exchange *new_exchange(struct rf_http_conn *http)
     exchange->magic = RF_EXCHANGE_MAGIC;
     exchange->worker = worker;
     exchange->conn = http;
-    exchange->number = ++worker->request_number;
+    snprintf(exchange->id, sizeof(exchange->id), "%016llx-%02x-%llx",
+             (unsigned long long)worker->base.server->run, worker->base.number,
+             (unsigned long long)++worker->request_number);
     if (http->last == NULL) {
         http->first = exchange;
     } else {
@@ -251,6 +257,7 @@ static void refuse_request(struct rf_http_conn *http, enum rf_rc rc, const char 
     rf_conn_linger(http->conn); /* the client may still be sending what is refused */
     exchange->method = RF_HTTP_OTHER;
     exchange->keep_alive = false;
+    exchange->may_write = http->may_write;
     rf_exchange_problem(exchange, rc, detail, NULL);
 }
 
@@ -258,6 +265,13 @@ static uint64_t body_limit(const struct rf_http_conn *http)
 {
     uint64_t max = (uint64_t)http->worker->live.max_value_bytes;
     return max * 4 / 3 + 4096;
+}
+
+static bool may_write(const struct rf_http_request *request)
+{
+    return rf_slice_is(request->path, "/api/v1/item") &&
+           (request->method == RF_HTTP_POST || request->method == RF_HTTP_PUT ||
+            request->method == RF_HTTP_DELETE);
 }
 
 /* Takes one request off the front. Returns the bytes used, 0 when more must come. */
@@ -268,6 +282,10 @@ static size_t take_request(struct rf_http_conn *http, struct rf_slice bytes)
     if (http->started_us == 0) {
         http->started_us = rf_loop_now(&http->worker->base.loop).mono_us;
     }
+    if (rc != RF_OK) {
+        rf_http_peek(bytes, &request);
+    }
+    http->may_write = may_write(&request);
     if (rc == RF_MORE) {
         return 0;
     }
@@ -305,6 +323,7 @@ static size_t take_request(struct rf_http_conn *http, struct rf_slice bytes)
     http->continued = false;
     exchange->request = &request;
     exchange->method = request.method;
+    exchange->may_write = http->may_write;
     exchange->keep_alive = request.keep_alive;
     exchange->body = rf_slice(bytes.data + request.head_size, (size_t)request.content_length);
     if (!request.keep_alive) {

@@ -183,15 +183,15 @@ static void take_explain(struct rf_item_request *item, const struct written *val
 }
 
 static const struct field fields[] = {
-    {"key", GET | DELETE, PUT, take_key},
-    {"key_b64", GET | DELETE, PUT, take_key_b64},
-    {"table", GET | PUT | DELETE, PUT, take_table},
+    {"key", GET | DELETE, PUT | DELETE, take_key},
+    {"key_b64", GET | DELETE, PUT | DELETE, take_key_b64},
+    {"table", GET | PUT | DELETE, PUT | DELETE, take_table},
     {"value", 0, PUT, take_value},
     {"ttl", 0, PUT, take_ttl},
-    {"w", PUT | DELETE, PUT, take_w},
+    {"w", PUT | DELETE, PUT | DELETE, take_w},
     {"r", GET, 0, take_r},
     {"consistency", GET, 0, take_consistency},
-    {"timestamp", DELETE, PUT, take_timestamp},
+    {"timestamp", DELETE, PUT | DELETE, take_timestamp},
     {"explain", GET | PUT | DELETE, 0, take_explain},
 };
 #define N_FIELDS (sizeof(fields) / sizeof(fields[0]))
@@ -230,10 +230,37 @@ static void describe_unknown(const struct rf_item_request *item, const char *nam
     }
 }
 
+/* A field of the body that the query gave, too: a request that says two things is refused, for
+ * whichever of them is taken, the other was meant. */
+static void take_again(struct rf_item_request *item, const struct field *field,
+                       const struct written *value)
+{
+    struct rf_item_request other = {.kind = item->kind, .max_value_bytes = item->max_value_bytes};
+    field->take(&other, value);
+    if (other.errors.size != 0) {
+        rf_buf_append_str(&item->errors, item->errors.size == 0 ? "" : ",");
+        rf_buf_append_slice(&item->errors, rf_buf_slice(&other.errors));
+    } else if (!rf_slice_eq(rf_buf_slice(&other.key), rf_buf_slice(&item->key)) &&
+               other.key.size != 0) {
+        fail(item, RF_BAD_REQUEST, "the key in the body is another than in the query");
+    } else if (strcmp(other.table, item->table) != 0 && other.table[0] != 0) {
+        fail(item, RF_BAD_REQUEST, "the table in the body is another than in the query");
+    } else if (other.quorum != item->quorum && other.quorum != 0) {
+        fail(item, RF_BAD_REQUEST, "w in the body is another than in the query");
+    } else if (other.timestamp_ms != item->timestamp_ms && other.timestamp_ms != 0) {
+        fail(item, RF_BAD_REQUEST, "the timestamp in the body is another than in the query");
+    }
+    rf_item_fini(&other);
+}
+
 static void take_field(struct rf_item_request *item, const struct field *field,
                        const struct written *value)
 {
     uint32_t bit = 1u << (field - fields);
+    if ((item->from_query & bit) != 0) {
+        take_again(item, field, value);
+        return;
+    }
     if ((item->given & bit) != 0) {
         rf_item_error(item, field->name, "is given twice");
         return;
@@ -453,7 +480,7 @@ static bool scan_body(struct rf_item_request *item, struct rf_slice body)
 
 static void need_value(struct rf_item_request *item)
 {
-    if (!rf_item_given(item, "value")) {
+    if (item->kind == RF_CLIENT_PUT && !rf_item_given(item, "value")) {
         rf_item_error(item, "value", "is missing (base64 of the bytes; \"\" for none)");
     }
 }
@@ -495,7 +522,10 @@ static void parse_body(struct rf_item_request *item, struct rf_slice body)
 void rf_item_parse(struct rf_item_request *item, struct rf_slice query, struct rf_slice body)
 {
     parse_query(item, query);
-    if (item->kind == RF_CLIENT_PUT && item->rc == RF_OK) {
+    item->from_query = item->given;
+    bool has_body =
+        item->kind == RF_CLIENT_PUT || (item->kind == RF_CLIENT_DELETE && body.size != 0);
+    if (has_body && item->rc == RF_OK) {
         parse_body(item, body);
     }
     if (item->rc == RF_OK && !rf_item_given(item, "key") && !rf_item_given(item, "key_b64")) {

@@ -25,12 +25,14 @@ struct rf_item_request {
     uint64_t        timestamp_ms; /* 0: the server stamps */
     bool            library_only; /* for tests: no short cut around the JSON library */
     uint32_t        given;        /* bit per field of the table in item_request.c */
+    uint32_t        from_query;   /* those of them that the query gave */
     struct rf_buf   errors;       /* JSON array items: {"pointer", "detail"} */
     enum rf_rc      rc;           /* RF_OK while nothing else than `errors` is wrong */
     char            detail[256];  /* "" : the code's text */
 };
 
-/* Query and, for PUT, body. The problems are in rc, detail and errors. The caller calls fini. */
+/* Query and, for PUT and DELETE, body (a DELETE needs none). What both give must be the same, else
+ * RF_BAD_REQUEST. The problems are in rc, detail and errors. The caller calls fini. */
 void rf_item_parse(struct rf_item_request *item, struct rf_slice query, struct rf_slice body);
 bool rf_item_given(const struct rf_item_request *item, const char *field);
 /* One more {"pointer", "detail"}; `field` is the member's or parameter's name. */

@@ -97,6 +97,8 @@ static void put_files(struct rf_buf *body, const struct rf_store_stats *store)
            store->compacted_in_bytes);
     simple(body, "ringfort_compaction_written_bytes_total", "counter", "Bytes written by merges.",
            store->compacted_out_bytes);
+    simple(body, "ringfort_sstables_dropped_total", "counter",
+           "Files deleted whole because everything in them had expired.", store->dropped_files);
     simple(body, "ringfort_expired_values_total", "counter",
            "Expired values replaced by their marker.", store->expired_values);
     simple(body, "ringfort_background_failures_total", "counter",
@@ -114,8 +116,30 @@ static void put_files(struct rf_buf *body, const struct rf_store_stats *store)
            store->quarantined_partitions);
 }
 
+static void put_row_cache(struct rf_buf *body, const struct rf_store_stats *store)
+{
+    simple(body, "ringfort_row_cache_hits_total", "counter", "Reads answered by a row cache.",
+           store->cache_hits);
+    simple(body, "ringfort_row_cache_misses_total", "counter",
+           "Reads of tables with a row cache that it did not answer.", store->cache_misses);
+    simple(body, "ringfort_row_cache_admitted_total", "counter", "Rows taken into a row cache.",
+           store->cache_admitted);
+    simple(body, "ringfort_row_cache_refused_total", "counter",
+           "Rows not taken in: they are asked for less often than those that are there.",
+           store->cache_refused);
+    simple(body, "ringfort_row_cache_evictions_total", "counter", "Rows that made room for others.",
+           store->cache_evicted);
+    simple(body, "ringfort_row_cache_removed_total", "counter",
+           "Rows removed because they were written, expired or may be damaged.",
+           store->cache_removed);
+    simple(body, "ringfort_row_cache_bytes", "gauge", "Memory of the row caches.",
+           store->cache_bytes);
+    simple(body, "ringfort_row_cache_rows", "gauge", "Rows in the row caches.", store->cache_rows);
+}
+
 static void put_storage(struct rf_buf *body, const struct rf_store_stats *store)
 {
+    put_row_cache(body, store);
     simple(body, "ringfort_storage_applies_total", "counter", "Rows offered to storage.",
            store->applies);
     simple(body, "ringfort_storage_reads_total", "counter", "Keys read from storage.",
@@ -201,6 +225,8 @@ void rf_api_metrics(struct rf_exchange *exchange)
     put_cluster(&body, exchange->worker);
     put_requests(&body, &stats);
     put_storage(&body, &stats.store);
+    simple(&body, "ringfort_write_delays_total", "counter",
+           "Log groups held back because flushes or merges were behind.", stats.log_rests);
     put_disk(&body, exchange->worker->base.server->engine);
     rf_exchange_answer(exchange, 200, "text/plain; version=0.0.4; charset=utf-8",
                        rf_buf_slice(&body), NULL);

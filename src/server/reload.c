@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "http/response.h"
 #include "io/tls.h"
+#include "server/tables.h"
 
 #define EXPIRY_WARN_S                                                                              \
     (14 * 24 * 3600) /* a certificate that ends within so long is worth a warning */
@@ -59,6 +60,10 @@ void rf_check_certificate(const struct rf_node_config *config, struct rf_problem
 {
     char    why[512];
     int64_t left_s = 0;
+    if (config->tls.ca[0] == 0 || config->tls.cert[0] == 0 || config->tls.key[0] == 0 ||
+        config->cluster.name[0] == 0 || config->node.name[0] == 0) {
+        return; /* told already */
+    }
     if (!rf_ok(rf_tls_check_node(config->tls.ca, config->tls.cert, config->tls.key,
                                  config->cluster.name, config->node.name, &left_s, why))) {
         rf_problem(problems, "tls: %s", why);
@@ -74,12 +79,22 @@ struct report {
     struct rf_buf live, restart; /* JSON array items */
 };
 
+static void put_item(struct rf_buf *list, const char *text)
+{
+    rf_buf_append_str(list, list->size == 0 ? "" : ",");
+    rf_json_string(list, rf_slice_str(text));
+}
+
 static void on_changed(const struct rf_setting *row, void *user)
 {
     struct report *report = user;
-    struct rf_buf *list = row->effect == RF_EFFECT_LIVE ? &report->live : &report->restart;
-    rf_buf_append_str(list, list->size == 0 ? "" : ",");
-    rf_json_string(list, rf_slice_str(row->path));
+    put_item(row->effect == RF_EFFECT_LIVE ? &report->live : &report->restart, row->path);
+}
+
+static void on_table_changed(const char *what, void *user)
+{
+    struct report *report = user;
+    put_item(&report->restart, what);
 }
 
 /* New contexts and a copy of the tokens for each shard. What could not be made is left NULL. */
@@ -135,6 +150,18 @@ static void apply(struct rf_server *server, struct rf_thread *control,
     rf_mem_free(auth);
 }
 
+/* The file itself is wrong and nothing is taken over; what it names is checked all the same, so that
+ * one run tells everything. */
+static void check_only(const struct rf_node_config *config, struct rf_problems *problems)
+{
+    struct rf_tokens *tokens = RF_NEW(struct rf_tokens);
+    if (tokens != NULL && !config->auth.none && config->auth.tokens_file[0] != 0) {
+        (void)rf_tokens_load(config->auth.tokens_file, tokens, problems).rc;
+    }
+    rf_check_certificate(config, problems);
+    rf_mem_free(tokens);
+}
+
 bool rf_server_reload(struct rf_server *server, struct rf_thread *control,
                       struct rf_buf *ret_report)
 {
@@ -145,12 +172,21 @@ bool rf_server_reload(struct rf_server *server, struct rf_thread *control,
         rf_problem(&problems, "out of memory");
     } else if (rf_ok(rf_node_config_load(server->config_path, config, &problems))) {
         /* Against what this process was started with: only that is surely in force. */
-        rf_node_config_diff(&server->config, config, on_changed, &report);
+        rf_schema_diff(rf_node_settings, rf_n_node_settings, &server->config, config, on_changed,
+                       &report);
         apply(server, control, config, &problems);
+    } else {
+        check_only(config, &problems);
+    }
+    if (config != NULL) {
+        (void)rf_hash_secret_load(config, &problems);
+    }
+    if (config != NULL && config->tables_dir[0] != 0 && config->plugins.dir[0] != 0) {
+        rf_tables_compare(server, config, on_table_changed, &report, &problems);
     }
     bool ok = problems.count == 0;
     rf_log(ok ? RF_LOG_INFO : RF_LOG_ERROR, ok ? "reloaded" : "reload_failed",
-           "changed=[%.*s] restart_needed=[%.*s] text=\"%.*s\"", (int)report.live.size,
+           "changed=\"%.*s\" restart_needed=\"%.*s\" text=\"%.*s\"", (int)report.live.size,
            report.live.data == NULL ? "" : (const char *)report.live.data, (int)report.restart.size,
            report.restart.data == NULL ? "" : (const char *)report.restart.data,
            (int)(problems.text.size > 1200 ? 1200 : problems.text.size),

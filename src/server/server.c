@@ -2,10 +2,10 @@
 
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/random.h>
 #include <sys/resource.h>
 
-#include "base/hash.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "io/clock.h"
@@ -25,39 +25,23 @@ struct rf_thread *rf_server_thread(struct rf_server *server, uint32_t number)
 
 /* ---- Configuration ------------------------------------------------------------------------ */
 
-static void load_hash_secret(struct rf_server *server, struct rf_problems *problems)
-{
-    uint8_t     bytes[4096];
-    const char *path = server->config.cluster.hash_secret_file;
-    if (path[0] == 0) {
-        return;
-    }
-    FILE  *file = fopen(path, "rbe");
-    size_t n = file == NULL ? 0 : fread(bytes, 1, sizeof(bytes), file);
-    if (file != NULL) {
-        fclose(file);
-    }
-    if (n < 16) {
-        rf_problem(problems, "cluster.hash_secret_file: %s must hold at least 16 bytes", path);
-        return;
-    }
-    server->hash_secret = rf_hash64(rf_slice(bytes, n), 1);
-}
-
-/* Everything that is wrong is told at once. */
+/* Everything that is wrong is told at once, also in the files that a wrong one names. */
 static bool load_config(struct rf_server *server, const char *path)
 {
-    struct rf_problems problems = {0};
-    if (rf_ok(rf_node_config_load(path, &server->config, &problems))) {
-        server->registry = rf_registry_new(server->config.plugins.dir);
-        (void)rf_tables_load(server, &problems).rc;
-        rf_check_certificate(&server->config, &problems);
-        load_hash_secret(server, &problems);
-        server->auth.open = server->config.auth.none;
-        if (!server->auth.open) {
-            (void)rf_tokens_load(server->config.auth.tokens_file, &server->auth.tokens, &problems)
-                .rc;
-        }
+    struct rf_problems           problems = {0};
+    const struct rf_node_config *config = &server->config;
+    (void)rf_node_config_load(path, &server->config, &problems).rc;
+    if (config->plugins.dir[0] != 0) {
+        server->registry = rf_registry_new(config->plugins.dir);
+    }
+    if (config->tables_dir[0] != 0 && rf_tables_load(server, &problems).rc == RF_NO_MEMORY) {
+        rf_problem(&problems, "out of memory");
+    }
+    rf_check_certificate(config, &problems);
+    server->hash_secret = rf_hash_secret_load(config, &problems);
+    server->auth.open = config->auth.none;
+    if (!server->auth.open && config->auth.tokens_file[0] != 0) {
+        (void)rf_tokens_load(config->auth.tokens_file, &server->auth.tokens, &problems).rc;
     }
     bool fine = problems.count == 0;
     if (problems.n_warnings != 0) {
@@ -203,6 +187,10 @@ int rf_server_run(const char *config_path)
     }
     server->n_shards =
         (uint32_t)(server->config.node.threads != 0 ? server->config.node.threads : n_cpus);
+    if (getrandom(&server->run, sizeof(server->run), 0) != sizeof(server->run)) {
+        return 1;
+    }
+    srand((unsigned)server->run); /* spreads reconnections: no two nodes knock in step */
     rf_background_init(server->n_shards);
     server->drain_delay_us = (uint64_t)server->config.limits.drain_delay_ms * 1000;
     server->started_ms = rf_clock_now().mono_us / 1000;

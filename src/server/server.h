@@ -128,6 +128,7 @@ struct rf_server_table {
     struct rf_table_config config;
     struct rf_table        view; /* as requests see it */
     struct rf_table_policy policy;
+    uint64_t               options;      /* rf_table_options_digest of what it was started with */
     char                   problem[512]; /* why it cannot be served; "" when it can */
 };
 
@@ -158,6 +159,7 @@ struct rf_server {
     struct rf_control_host *control;
     uint64_t                started_ms;
     uint64_t                drain_delay_us; /* of the control thread; renewed by a reload */
+    uint64_t                run; /* random: part of request ids, so that no other run has them */
     _Atomic bool            draining;
     _Atomic bool            state_lost; /* it had a cluster, and waits to be admitted again */
     _Atomic bool            refused;    /* the cluster does not admit it; the log says why */

@@ -1,15 +1,12 @@
 #include "server/tables.h"
 
-#include <dirent.h>
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "base/hash.h"
 #include "base/log.h"
 #include "base/mem.h"
-
-#define TABLES_MAX 1024u
+#include "plugins/check.h"
 
 /* Table id: hash of name and incarnation (dropped and made again: a higher incarnation). */
 static uint64_t table_id(const char *name, uint64_t incarnation)
@@ -76,6 +73,7 @@ static void join_plugins(struct rf_server *server, struct rf_server_table *table
         .compaction_options = compaction_options,
         .bloom_bits_per_key = (uint32_t)table->config.bloom_bits_per_key,
         .lz4 = table->config.compression == 1,
+        .row_cache_bytes = (uint64_t)table->config.row_cache_bytes,
         .max_ttl_ms = (uint64_t)table->config.max_ttl_ms,
         .tombstone_grace_ms = (uint64_t)table->config.tombstone_grace_ms,
         .max_ahead_ms = (uint64_t)server->config.clock.max_ahead_ms,
@@ -117,29 +115,25 @@ static void fill_view(struct rf_server_table *table)
     snprintf(table->view.name, sizeof(table->view.name), "%s", config->table);
 }
 
-static void load_table(struct rf_server *server, const char *path, struct rf_problems *problems)
-{
-    struct rf_document      document = {0};
-    struct rf_server_table *table = &server->tables[server->n_tables];
-    *table = (struct rf_server_table){0};
-    if (rf_ok(rf_table_config_load(path, &table->config, &document, problems))) {
-        for (uint32_t t = 0; t < server->n_tables; t++) {
-            if (strcmp(server->tables[t].config.table, table->config.table) == 0) {
-                rf_problem_in(problems, path, "table '%s' is defined twice", table->config.table);
-            }
-        }
-        fill_view(table);
-        join_plugins(server, table, &document, problems);
-        fill_durability(table, &server->config);
-        server->n_tables++;
-    }
-    rf_document_free(&document);
-}
+struct loading {
+    struct rf_server   *server;
+    struct rf_problems *problems;
+};
 
-static int is_table_file(const struct dirent *entry)
+static void take_table(void *user, const struct rf_table_file *file)
 {
-    size_t n = strlen(entry->d_name);
-    return entry->d_name[0] != '.' && n > 5 && strcmp(entry->d_name + n - 5, ".yaml") == 0;
+    struct loading         *loading = user;
+    struct rf_server       *server = loading->server;
+    struct rf_server_table *table = &server->tables[server->n_tables++];
+    *table = (struct rf_server_table){
+        .config = *file->config,
+        .options = rf_table_options_digest(file->config),
+    };
+    fill_view(table);
+    fill_durability(table, &server->config);
+    if (server->registry != NULL) {
+        join_plugins(server, table, file->document, loading->problems);
+    }
 }
 
 static int by_name(const void *a, const void *b)
@@ -151,29 +145,83 @@ static int by_name(const void *a, const void *b)
 
 struct rf_result rf_tables_load(struct rf_server *server, struct rf_problems *problems)
 {
-    struct dirent **names = NULL;
-    const char     *dir = server->config.tables_dir;
-    uint32_t        before = problems->count;
-    int             n = scandir(dir, &names, is_table_file, alphasort);
-    if (n < 0) {
-        rf_problem_in(problems, dir, "cannot read tables_dir: %s", strerror(errno));
-        return rf_result(RF_CONFIG_INVALID);
-    }
-    server->tables = RF_NEW_ARRAY(struct rf_server_table, TABLES_MAX + 1);
-    for (int i = 0; i < n; i++) {
-        char path[RF_PATH_MAX + 300];
-        snprintf(path, sizeof(path), "%s/%s", dir, names[i]->d_name);
-        if (server->tables != NULL && server->n_tables < TABLES_MAX) {
-            load_table(server, path, problems);
-        }
-        free(names[i]);
-    }
-    free(names);
+    struct loading loading = {server, problems};
+    uint32_t       before = problems->count;
+    server->tables = RF_NEW_ARRAY(struct rf_server_table, RF_TABLES_MAX);
     if (server->tables == NULL) {
         return rf_result(RF_NO_MEMORY);
     }
+    RF_TRY(rf_table_dir_load(server->config.tables_dir, take_table, &loading, problems));
     qsort(server->tables, server->n_tables, sizeof(*server->tables), by_name);
     return rf_result(problems->count == before ? RF_OK : RF_CONFIG_INVALID);
+}
+
+/* ---- What a restart would change ---------------------------------------------------------- */
+
+struct comparing {
+    const struct rf_server      *server;
+    const struct rf_node_config *config;
+    struct rf_problems          *problems;
+    const char                  *table;
+    void (*changed)(const char *what, void *user);
+    void *user;
+    bool  seen[RF_TABLES_MAX]; /* of the server's tables */
+};
+
+static void tell(const struct comparing *comparing, const char *table, const char *what)
+{
+    char text[160];
+    snprintf(text, sizeof(text), "table %s: %s", table, what);
+    comparing->changed(text, comparing->user);
+}
+
+static void on_row(const struct rf_setting *row, void *user)
+{
+    const struct comparing *comparing = user;
+    tell(comparing, comparing->table, row->path);
+}
+
+static void compare_table(void *user, const struct rf_table_file *file)
+{
+    struct comparing       *comparing = user;
+    const struct rf_server *server = comparing->server;
+    uint32_t                t = 0;
+    comparing->table = file->config->table;
+    while (t < server->n_tables && strcmp(server->tables[t].config.table, comparing->table) != 0) {
+        t++;
+    }
+    if (t == server->n_tables) {
+        tell(comparing, comparing->table, "new");
+    } else {
+        comparing->seen[t] = true;
+        rf_schema_diff(rf_table_settings, rf_n_table_settings, &server->tables[t].config,
+                       file->config, on_row, comparing);
+        if (server->tables[t].options != rf_table_options_digest(file->config)) {
+            tell(comparing, comparing->table, "options of its plugins");
+        }
+    }
+    rf_plugins_check(comparing->config->plugins.dir, file, comparing->problems);
+}
+
+void rf_tables_compare(const struct rf_server *server, const struct rf_node_config *config,
+                       void (*changed)(const char *what, void *user), void         *user,
+                       struct rf_problems *problems)
+{
+    uint32_t          before = problems->count;
+    struct comparing *comparing = RF_NEW(struct comparing);
+    if (comparing == NULL) {
+        rf_problem(problems, "out of memory");
+        return;
+    }
+    *comparing = (struct comparing){
+        .server = server, .config = config, .problems = problems, .changed = changed, .user = user};
+    (void)rf_table_dir_load(config->tables_dir, compare_table, comparing, problems).rc;
+    for (uint32_t t = 0; t < server->n_tables && problems->count == before; t++) {
+        if (!comparing->seen[t]) { /* not only in a file that is wrong now */
+            tell(comparing, server->tables[t].config.table, "removed");
+        }
+    }
+    rf_mem_free(comparing);
 }
 
 void rf_tables_free(struct rf_server *server)

@@ -10,4 +10,10 @@
 RF_CHECKED struct rf_result rf_tables_load(struct rf_server *server, struct rf_problems *problems);
 void                        rf_tables_free(struct rf_server *server);
 
+/* Reads the tables again and tells what a restart would change; nothing is taken over. Files that are
+ * wrong go to the problems. @param changed gets for example "table carts: replication.n". Blocks. */
+void rf_tables_compare(const struct rf_server *server, const struct rf_node_config *config,
+                       void (*changed)(const char *what, void *user), void         *user,
+                       struct rf_problems *problems);
+
 #endif

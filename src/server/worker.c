@@ -28,10 +28,33 @@ static void log_main(void *argument)
     }
 }
 
+static void kick_log(struct rf_worker *worker);
+
+static void on_rested(uv_timer_t *timer)
+{
+    kick_log(timer->data);
+}
+
+/* Writers are slowed down while background work is behind: their group waits. */
+static bool log_rests(struct rf_worker *worker)
+{
+    uint64_t delay_us = rf_store_delay_us(worker->store);
+    uint64_t now_us = uv_hrtime() / 1000;
+    if (delay_us == 0 || now_us >= worker->log_ended_us + delay_us) {
+        return false;
+    }
+    if (!uv_is_active((uv_handle_t *)&worker->log_rest)) {
+        uint64_t left_us = worker->log_ended_us + delay_us - now_us;
+        worker->log_rests++;
+        uv_timer_start(&worker->log_rest, on_rested, left_us / 1000 + 1, 0);
+    }
+    return true;
+}
+
 static void kick_log(struct rf_worker *worker)
 {
     /* After log_stop there is no log thread any more: what still comes in is never acknowledged. */
-    if (worker->log_busy || atomic_load(&worker->log_stop)) {
+    if (worker->log_busy || atomic_load(&worker->log_stop) || log_rests(worker)) {
         return;
     }
     rf_store_set_log_time(worker->store, rf_loop_now(&worker->base.loop).mono_us);
@@ -88,6 +111,7 @@ static void on_log_done(uv_async_t *handle)
     }
     rf_assert(worker->log_busy);
     worker->log_busy = false;
+    worker->log_ended_us = uv_hrtime() / 1000;
     bool was_read_only = rf_store_read_only(worker->store);
     rf_store_log_end(worker->store);
     if (!was_read_only && rf_store_read_only(worker->store)) {
@@ -320,6 +344,7 @@ void rf_worker_publish_stats(struct rf_worker *worker)
     struct rf_worker_stats stats = {
         .shard = rf_shard_stats(worker->shard),
         .store = rf_store_stats(worker->store),
+        .log_rests = worker->log_rests,
     };
     memcpy(stats.http_by_class, worker->http_by_class, sizeof(stats.http_by_class));
     uv_mutex_lock(&worker->published_lock);
@@ -413,6 +438,9 @@ struct rf_result rf_worker_init(struct rf_worker *worker, struct rf_server *serv
     uv_mutex_init(&worker->published_lock);
     uv_async_init(&worker->base.loop.uv, &worker->log_done, on_log_done);
     worker->log_done.data = worker;
+    uv_timer_init(&worker->base.loop.uv, &worker->log_rest);
+    worker->log_rest.data = worker;
+    rf_background_open(worker);
     RF_TRY(rf_links_init(worker, ret_why));
     return rf_http_init(worker, ret_why);
 }
@@ -455,6 +483,8 @@ void rf_worker_fini(struct rf_worker *worker)
     rf_http_close(worker);
     rf_links_close(worker);
     uv_close((uv_handle_t *)&worker->log_done, NULL);
+    uv_close((uv_handle_t *)&worker->log_rest, NULL);
+    rf_background_close(worker);
     while (worker->base.loop.n_conns != 0) {
         uv_run(&worker->base.loop.uv, UV_RUN_ONCE);
     }

@@ -16,9 +16,10 @@ struct rf_worker_stats {
     struct rf_shard_stats shard;
     struct rf_store_stats store;
     uint64_t              http_by_class[6];
+    uint64_t              log_rests;
 };
 
-#define RF_WORK_SLOTS 2u    /* background jobs at a time, per store */
+#define RF_WORK_SLOTS 4u    /* background jobs at a time, per store: flush, deletion, two merges */
 #define RF_READ_SLOTS 16u   /* reads of the disk at a time, per store */
 #define RF_WORK_WAITING 64u /* clients that wait for a flush or compaction, per thread */
 
@@ -26,7 +27,10 @@ struct rf_worker_stats {
 struct rf_work_slot {
     uv_work_t         request;
     struct rf_worker *worker;
-    struct rf_job    *job; /* NULL: free */
+    struct rf_job    *job;          /* NULL: free */
+    bool              finished;     /* by its steps; else it goes on after a pause */
+    uint64_t          merged_bytes; /* of the last turn in the pool */
+    uv_timer_t        pause;        /* active while the job rests */
 };
 
 /* One read of the disk on its way through the thread pool. */
@@ -48,7 +52,10 @@ struct rf_worker {
     uv_async_t     log_done;
     bool           log_busy;
     _Atomic bool   log_stop;
-    _Atomic bool   log_ended; /* set by the log thread: its run is over, log_done follows */
+    uv_timer_t     log_rest;     /* active while the next group is held back */
+    uint64_t       log_ended_us; /* when the last group was on disk */
+    uint64_t       log_rests;    /* groups that were held back */
+    _Atomic bool   log_ended;    /* set by the log thread: its run is over, log_done follows */
     struct rf_live live;
     /* Background jobs (background.c). */
     struct rf_work_slot slots[RF_WORK_SLOTS];
@@ -57,6 +64,7 @@ struct rf_worker {
     _Atomic bool        work_stop; /* jobs give up */
     struct rf_work      waiting[RF_WORK_WAITING];
     uint32_t            n_waiting;
+    uint64_t            merge_at_us; /* not before: the budget of merges */
     /* Clients. */
     struct rf_listener   client_listener;
     SSL_CTX             *https;
@@ -102,6 +110,9 @@ void rf_worker_take_done(struct rf_worker *worker);
 #define RF_POOL_READERS 16u
 /* Sizes libuv's pool of threads; before anything uses it. Thread: the starting one. */
 void rf_background_init(uint32_t n_shards);
+/* The handles of a worker's jobs. */
+void rf_background_open(struct rf_worker *worker);
+void rf_background_close(struct rf_worker *worker); /* after the thread has ended */
 /* Starts the store's jobs and reads that are due. Cheap when none is. */
 void rf_background_kick(struct rf_worker *worker);
 /* A client of some thread asks for a flush or a compaction of this thread's store. */

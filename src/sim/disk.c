@@ -378,6 +378,17 @@ static struct rf_result disk_sync(void *context, struct rf_file file)
     return result;
 }
 
+/* May bring sectors to disk or not, which a power cut decides anyhow. */
+static struct rf_result disk_push_out(void *context, struct rf_file file, uint64_t offset,
+                                      uint64_t size)
+{
+    struct rf_disk *disk = context;
+    RF_TRY(enter_call(disk, NULL));
+    rf_assert(handle_of(disk, file)->writable);
+    rf_assert(offset + size <= handle_of(disk, file)->inode->now.size);
+    return rf_result(RF_OK);
+}
+
 static struct rf_result disk_size(void *context, struct rf_file file, uint64_t *ret_size)
 {
     struct rf_disk *disk = context;
@@ -726,6 +737,7 @@ struct rf_fs rf_disk_fs(struct rf_disk *disk)
         .pread_cached = disk_pread_cached,
         .pwrite = disk_pwrite,
         .sync = disk_sync,
+        .push_out = disk_push_out,
         .size = disk_size,
         .truncate = disk_truncate,
         .allocate = disk_allocate,

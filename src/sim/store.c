@@ -14,8 +14,9 @@
 #define SEGMENT_BYTES (32u * 1024)
 #define MEMTABLE_BYTES (64u * 1024)
 #define WAL_BYTES (256u * 1024)
-#define COLD_ONE_IN 3u /* reads of files that must wait for the disk */
-#define READS_MAX 8u   /* that a shard has under way */
+#define COLD_ONE_IN 3u                /* reads of files that must wait for the disk */
+#define ROW_CACHE_BYTES (128u * 1024) /* on every second node */
+#define READS_MAX 8u                  /* that a shard has under way */
 
 struct rf_sim_store {
     struct rf_sim_store_config config;
@@ -129,6 +130,8 @@ bool rf_sim_store_open(struct rf_sim_store *store, char why[512])
     struct rf_table_policy policy = {.id = store->config.table,
                                      .bloom_bits_per_key = 10,
                                      .lz4 = true,
+                                     .row_cache_bytes =
+                                         store->config.seed % 2 == 0 ? 0 : ROW_CACHE_BYTES,
                                      .host = rf_registry_host()};
     if (store->config.compaction != NULL) {
         policy.compaction = &store->config.compaction->ops.compaction;

@@ -5,7 +5,8 @@
 #include "storage/engine_private.h"
 #include "storage/purge.h"
 
-#define OWN_FILES_MAX 4u /* the node's own tables: so many files are merged into one */
+#define UNMERGED_MAX 256u /* files of a table without a strategy from which on writers slow down */
+#define OWN_FILES_MAX 4u  /* the node's own tables: so many files are merged into one */
 
 static bool may_merge(const struct rf_data_file *file)
 {
@@ -111,18 +112,48 @@ static bool plan_is_valid(const struct rf_part *part, const struct rf_compaction
     return true;
 }
 
+/* What the strategy is shown: the newest files of the part. NULL without memory. */
+static struct rf_run *make_view(const struct rf_store_table *table, const struct rf_part *part,
+                                uint64_t wall_ms, uint32_t *ret_n)
+{
+    uint32_t       n = part->n_files < RF_FILES_MAX ? part->n_files : RF_FILES_MAX;
+    struct rf_run *runs = RF_NEW_ARRAY(struct rf_run, n);
+    for (uint32_t i = 0; runs != NULL && i < n; i++) {
+        runs[i] = run_of(table, part, part->files[i], wall_ms);
+    }
+    *ret_n = n;
+    return runs;
+}
+
+uint32_t rf_compaction_score(struct rf_store_table *table, const struct rf_part *part,
+                             uint64_t wall_ms)
+{
+    const struct rf_table_policy *policy = &table->policy;
+    uint32_t                      n = 0;
+    uint32_t                      score = 0;
+    if (policy->compaction == NULL || table->strategy_failed) {
+        return part->n_files * 1000 / UNMERGED_MAX;
+    }
+    if (policy->compaction->score == NULL || part->n_files == 0) {
+        return 0;
+    }
+    struct rf_run *runs = make_view(table, part, wall_ms, &n);
+    int32_t        rc = runs == NULL ? RF_PLUGIN_ERROR
+                                     : policy->compaction->score(policy->host, policy->compaction_options,
+                                                                 runs, sizeof(*runs), n, &score);
+    rf_mem_free(runs);
+    return rc == RF_PLUGIN_OK ? score : 0;
+}
+
 static bool ask_strategy(struct rf_store_table *table, const struct rf_part *part, uint64_t wall_ms,
                          struct rf_compaction *compaction)
 {
     const struct rf_table_policy *policy = &table->policy;
-    uint32_t                      n = part->n_files < RF_FILES_MAX ? part->n_files : RF_FILES_MAX;
-    struct rf_run                *runs = RF_NEW_ARRAY(struct rf_run, n);
+    uint32_t                      n = 0;
+    struct rf_run                *runs = make_view(table, part, wall_ms, &n);
     struct rf_plan                plan = {.size = sizeof(plan)};
     if (runs == NULL) {
         return false;
-    }
-    for (uint32_t i = 0; i < n; i++) {
-        runs[i] = run_of(table, part, part->files[i], wall_ms);
     }
     *compaction = (struct rf_compaction){0};
     int32_t rc = policy->compaction->pick(policy->host, policy->compaction_options, runs,

@@ -59,6 +59,9 @@ void rf_damage_note_block(struct rf_store *store, struct rf_store_table *table, 
         damage.first_token = info->first_token;
         damage.last_token = info->last_token;
     }
+    if (table->cache != NULL) {
+        rf_row_cache_clear(table->cache); /* what is hidden must not be answered from there */
+    }
     damage.id = ++self->last_damage;
     store->damage_due = rf_damage_add(part, &damage) || store->damage_due;
     store->stats.damaged_blocks++;

@@ -21,6 +21,8 @@ static struct rf_result fail(struct rf_engine_error *error, struct rf_result res
     return result;
 }
 
+#define CACHE_MIN (64u * 1024) /* bytes of a row cache: less is not worth its bookkeeping */
+
 /* ---- Directory and identity --------------------------------------------------------------- */
 
 /* A new directory's own name must be durable too. Its parent may belong to somebody else and not be
@@ -462,6 +464,11 @@ struct rf_result rf_engine_add_table(struct rf_engine *engine, const struct rf_t
             return rf_result(RF_NO_MEMORY);
         }
         table->policy = *policy;
+        uint64_t bytes = policy->row_cache_bytes / engine->config.n_shards;
+        if (bytes != 0 && table->cache == NULL) {
+            table->cache = rf_row_cache_new(bytes < CACHE_MIN ? CACHE_MIN : (size_t)bytes);
+            RF_TRY(rf_result(table->cache == NULL ? RF_NO_MEMORY : RF_OK));
+        }
     }
     return rf_result(RF_OK);
 }

@@ -117,6 +117,11 @@ void rf_store_log_end(struct rf_store *store);
 /* Has the log failed? Then nothing is acknowledged any more. Thread: owner. Blocks: no. */
 bool rf_store_read_only(const struct rf_store *store);
 
+/* How long the log should rest before its next group, in microseconds; 0: not at all. It is how writers
+ * are slowed down while flushes or merges are behind: acknowledgements come later, and with them the
+ * next requests. The delay grows with the square of what the highest score (of the strategies, and of
+ * memory) is above 1000, so that there is no cliff, up to 200 ms. Thread: owner. Blocks: no. */
+uint64_t rf_store_delay_us(const struct rf_store *store);
 /* ---- Cold reads --------------------------------------------------------------------------- */
 
 /* Operations whose blocks are not in memory wait (RF_PENDING) until a thread that may block has read
@@ -135,18 +140,22 @@ void rf_store_cold_end(struct rf_store *store, struct rf_cold_read *read);
 /* ---- Background jobs ---------------------------------------------------------------------- */
 
 /* Flush, compaction and deletion run as jobs: `begin` and `end` on the owner thread, `step` on any
- * one thread. Up to two jobs of a store are under way at a time, so that a long merge does not keep
- * a flush waiting. A failed job changes nothing and is tried again a second later. */
+ * one thread. At most one flush, one deletion and two merges of a store are under way at a time, each
+ * in a partition of its own, so that a long merge does not keep the others waiting. A failed job changes nothing and is tried again a second later. */
 struct rf_job;
 
 /* Tells the time (for what expires, and for retries). Thread: owner. Before job_begin. */
 void rf_store_set_time(struct rf_store *store, uint64_t wall_ms);
-/* The next job that is due; NULL when there is none, or two are under way. Cheap when nothing is
+/* The next job that is due; NULL when there is none that can begin now. Cheap when nothing is
  * due. Thread: owner. Blocks: no. */
 struct rf_job *rf_store_job_begin(struct rf_store *store);
 /* Does a bounded piece of work (about 1 MiB). True when the job is finished. Thread: any one.
  * Blocks: yes. */
 bool rf_job_step(struct rf_job *job);
+/* A merge is what a limit of bandwidth is for; its bytes of rows so far. Other jobs: false, 0. Thread: the
+ * one that steps. */
+bool     rf_job_is_merge(const struct rf_job *job);
+uint64_t rf_job_merged_bytes(const struct rf_job *job);
 /* Takes the result over and frees the job; one that is not finished is given up. RF_OK, or why it
  * failed. Thread: owner. Blocks: no. */
 struct rf_result rf_store_job_end(struct rf_store *store, struct rf_job *job);
@@ -162,7 +171,9 @@ bool rf_store_compaction_wanted(const struct rf_store *store);
 struct rf_store_stats {
     uint64_t applies, reads, scans, newer, memtable_hits;
     uint64_t bloom_negatives, files_asked, files_skipped; /* look-ups in files */
-    uint64_t cold_reads, cold_waits; /* read from the disk; waited for such a read of their key */
+    uint64_t cache_hits, cache_misses, cache_admitted, cache_refused, cache_evicted, cache_removed;
+    uint64_t cache_bytes, cache_rows; /* gauges */
+    uint64_t cold_reads, cold_waits;  /* read from the disk; waited for such a read of their key */
     uint64_t cannot_say, damaged_blocks, healed_keys;
     uint64_t damages; /* gauge: token intervals in which rows are lost */
     uint64_t flushes, flushed_rows, flushed_bytes;

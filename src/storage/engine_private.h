@@ -12,11 +12,13 @@
 #include "storage/identity.h"
 #include "storage/manifest.h"
 #include "storage/memtable.h"
+#include "storage/row_cache.h"
 #include "storage/sst_reader.h"
 #include "storage/wal.h"
 
 #define RF_STORE_MAGIC 0x53544f52u
 #define RF_PATH_SIZE 4096u
+#define RF_MERGES_MAX 2u     /* of a store at a time */
 #define RF_FILES_MAX 512u    /* a strategy sees the newest so many of a part */
 #define RF_GARBAGE_MAX 4096u /* files that wait to be deleted; more wait for the next start */
 
@@ -51,6 +53,7 @@ struct rf_part {
     bool                  want_flush;
     bool                  check_compaction; /* files changed since the strategy was asked */
     bool                  want_major;       /* merge all files into one */
+    uint32_t              score;            /* of the strategy, when files changed last */
     struct rf_damage     *damages;
     uint32_t              n_damages, cap_damages;
     bool damaged; /* more is damaged than could be noted: it cannot say at all (D10) */
@@ -61,6 +64,7 @@ struct rf_store_table {
     uint64_t               id;
     struct rf_table_policy policy; /* conflict NULL: only versions count */
     struct rf_part        *parts;  /* by partition; stays where it is */
+    struct rf_row_cache   *cache;  /* NULL: none */
     size_t                 active_bytes;
     bool                   strategy_failed; /* the plugin gave a wrong plan: nothing is picked */
 };
@@ -121,10 +125,11 @@ struct rf_store {
     uint64_t group_us;        /* begin of the last group; 0: a mark followed */
     /* Background. */
     uint64_t           wall_ms;
-    uint64_t           retry_at_ms; /* after a failed job */
-    size_t             memory;      /* bytes of all memtables */
-    _Atomic uint64_t   unflushed;   /* `memory`, for whoever measures the disk */
-    unsigned           no_space;    /* enum rf_space_writer, set: found none and are tried again */
+    uint64_t           retry_at_ms;       /* after a failed job */
+    uint64_t           merge_retry_at_ms; /* after a failed merge */
+    size_t             memory;            /* bytes of all memtables */
+    _Atomic uint64_t   unflushed;         /* `memory`, for whoever measures the disk */
+    unsigned           no_space; /* enum rf_space_writer, set: found none and are tried again */
     bool               no_descriptor;   /* the log cannot open its next segment, and waits */
     bool               was_full;        /* the memtables were flushed when the disk became full */
     bool               measure;         /* the group on its way is followed by a look at the disk */
@@ -134,8 +139,10 @@ struct rf_store {
     uint64_t           purge_at_ms;     /* when to look for what has expired again */
     bool               flush_due;       /* some part wants a flush */
     bool               compaction_due;  /* some part must be looked at */
-    bool               flushing, compacting, trimming, recording; /* such a job is under way */
-    bool               damage_due;                                /* some damage is not on record */
+    bool               flushing, trimming, recording; /* such a job is under way */
+    uint32_t           merges;     /* under way, each in a partition of its own */
+    uint32_t           score;      /* highest of all parts; >= 1000: writers are slowed down */
+    bool               damage_due; /* some damage is not on record */
     bool               trim_due;
     bool               trim_old; /* the segments of earlier runs can go */
     bool               trim_failed;
@@ -181,6 +188,7 @@ struct rf_engine {
     _Atomic uint64_t        old_bytes; /* of them; 0 when they are gone */
     _Atomic bool            old_gone;  /* and with them what must go before newer segments may */
     _Atomic uint32_t        old_pins;  /* memtables that hold rows of them */
+    _Atomic uint64_t        reserved;  /* bytes of the disk that jobs under way still need */
     struct rf_blob        **meta;      /* what rf_engine_meta has given out */
     uint32_t                n_meta, cap_meta;
 };
@@ -357,6 +365,9 @@ struct rf_compaction {
 /* What to merge next in a part: the table's strategy is asked and its plan checked. False: nothing. */
 bool rf_compaction_pick(struct rf_store_table *table, const struct rf_part *part, uint64_t wall_ms,
                         struct rf_compaction *ret_compaction);
+/* How far behind the part's merges are, in thousandths, by its strategy; 0 when that does not say. */
+uint32_t rf_compaction_score(struct rf_store_table *table, const struct rf_part *part,
+                             uint64_t wall_ms);
 /* Can time alone make work in the part: does something in its files expire, or wait to be purged? */
 bool rf_compaction_ages(const struct rf_store_table *table, const struct rf_part *part);
 

@@ -4,6 +4,7 @@
 #include "storage/job_private.h"
 
 #define RETRY_MS 1000u       /* after a failed job */
+#define OUTPUTS_MAX 4096u    /* files that one merge is split into */
 #define PURGE_CHECK_MS 5000u /* how often files are looked at for what has expired */
 
 void rf_store_set_time(struct rf_store *store, uint64_t wall_ms)
@@ -26,6 +27,7 @@ static struct rf_job *new_job(struct rf_store *store, enum rf_job_kind kind)
 
 static void free_job(struct rf_job *job)
 {
+    rf_job_release_space(job, 0);
     rf_merge_fini(&job->merge);
     rf_sst_writer_free(job->writer);
     rf_mem_free(job->inputs);
@@ -36,7 +38,7 @@ static void free_job(struct rf_job *job)
 /* A job that writes to a part; NULL without memory. */
 static struct rf_job *new_part_job(struct rf_store *store, enum rf_job_kind kind,
                                    const struct rf_store_table *table, uint32_t partition,
-                                   uint32_t n_inputs)
+                                   uint32_t n_inputs, uint32_t max_outputs)
 {
     struct rf_job *job = new_job(store, kind);
     if (job == NULL) {
@@ -45,18 +47,45 @@ static struct rf_job *new_part_job(struct rf_store *store, enum rf_job_kind kind
     job->part = &table->parts[partition];
     job->partition = partition;
     job->policy = table->policy;
+    job->keeps_all = job->part->n_damages != 0;
     /* No log that a crash would replay may hold an older row without the one that is left out: the
      * segments of earlier runs are gone, and everything logged in this run is durable. */
     job->may_drop = table->id == RF_TABLE_HINTS && atomic_load(&store->engine->old_gone) &&
                     rf_wal_durable_seq(store->wal) + 1 == rf_wal_next_seq(store->wal);
     job->n_inputs = n_inputs;
+    job->max_outputs = max_outputs;
     job->inputs = RF_NEW_ARRAY(struct rf_data_file *, n_inputs + 1);
-    job->outputs = RF_NEW_ARRAY(struct rf_data_file *, n_inputs + 1);
-    if (job->inputs == NULL || job->outputs == NULL || !rf_ok(rf_part_reserve(job->part, 1))) {
+    job->outputs = RF_NEW_ARRAY(struct rf_data_file *, max_outputs);
+    if (job->inputs == NULL || job->outputs == NULL ||
+        !rf_ok(rf_part_reserve(job->part, max_outputs))) {
         free_job(job);
         return NULL;
     }
     return job;
+}
+
+/* ---- How far behind -----------------------------------------------------------------------  */
+
+/* After the part's files have changed: asks the strategy how far it is behind now. */
+static void update_score(struct rf_store *store, struct rf_store_table *table, struct rf_part *part)
+{
+    uint32_t old = part->score;
+    part->score = rf_compaction_score(table, part, store->wall_ms);
+    if (part->score >= store->score) {
+        store->score = part->score;
+        return;
+    }
+    if (old < store->score) {
+        return;
+    }
+    store->score = 0; /* it was the highest: look for the one that is now */
+    for (uint32_t t = 0; t < store->n_tables; t++) {
+        for (uint32_t p = store->shard; p < store->engine->identity.n_partitions;
+             p += store->engine->config.n_shards) {
+            uint32_t score = store->tables[t].parts[p].score;
+            store->score = score > store->score ? score : store->score;
+        }
+    }
 }
 
 /* ---- Flush -------------------------------------------------------------------------------- */
@@ -74,7 +103,7 @@ static struct rf_job *begin_flush_of(struct rf_store *store, struct rf_store_tab
     struct rf_part *part = &table->parts[partition];
     rf_assert(!store->flushing);
     rf_assert(!store->engine->partitions[partition].busy);
-    struct rf_job *job = new_part_job(store, RF_JOB_FLUSH, table, partition, 0);
+    struct rf_job *job = new_part_job(store, RF_JOB_FLUSH, table, partition, 0, 1);
     if (job == NULL) {
         return NULL;
     }
@@ -137,17 +166,31 @@ static void end_flush(struct rf_store *store, struct rf_job *job)
 
 /* ---- Compaction --------------------------------------------------------------------------- */
 
+/* Files that the merge may be split into. */
+static uint32_t max_outputs_of(const struct rf_part *part, const struct rf_compaction *plan)
+{
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < plan->n; i++) {
+        rf_assert(plan->inputs[i] < part->n_files);
+        bytes += rf_sst_info(part->files[plan->inputs[i]]->sst)->file_size;
+    }
+    uint64_t n = plan->output_max_bytes == 0 ? 1 : bytes / plan->output_max_bytes + 2;
+    return n < OUTPUTS_MAX ? (uint32_t)n : OUTPUTS_MAX;
+}
+
 static struct rf_job *begin_compaction_of(struct rf_store *store, struct rf_store_table *table,
                                           uint32_t partition)
 {
     struct rf_part      *part = &table->parts[partition];
     struct rf_compaction plan;
     part->check_compaction = false;
+    update_score(store, table, part);
     if (!rf_compaction_pick(table, part, store->wall_ms, &plan)) {
         part->want_major = false;
         return NULL;
     }
-    struct rf_job *job = new_part_job(store, RF_JOB_COMPACT, table, partition, plan.n);
+    struct rf_job *job =
+        new_part_job(store, RF_JOB_COMPACT, table, partition, plan.n, max_outputs_of(part, &plan));
     if (job == NULL) {
         part->check_compaction = true;
         return NULL;
@@ -157,13 +200,12 @@ static struct rf_job *begin_compaction_of(struct rf_store *store, struct rf_stor
     job->output_level = plan.output_level;
     job->output_max_bytes = plan.output_max_bytes;
     for (uint32_t i = 0; i < plan.n; i++) {
-        rf_assert(plan.inputs[i] < part->n_files);
         job->inputs[i] = part->files[plan.inputs[i]];
         rf_assert(!job->inputs[i]->busy);
         job->inputs[i]->busy = true;
     }
     store->engine->partitions[partition].busy = true;
-    store->compacting = true;
+    store->merges++;
     return job;
 }
 
@@ -187,32 +229,45 @@ static void check_ages(struct rf_store *store)
     }
 }
 
-static struct rf_job *begin_compaction(struct rf_store *store)
+/* The part whose merge is wanted most: asked for by an operator, else the one that is furthest behind.
+ * NULL: none that could begin. */
+static struct rf_part *most_wanted(const struct rf_store *store, struct rf_store_table **ret_table,
+                                   uint32_t *ret_partition)
 {
     const struct rf_engine *engine = store->engine;
-    bool                    left = false;
-    check_ages(store);
-    if (!store->compaction_due || store->compacting || store->trimming ||
-        store->wall_ms < store->retry_at_ms) {
-        return NULL;
-    }
+    struct rf_part         *best = NULL;
     for (uint32_t t = 0; t < store->n_tables; t++) {
         for (uint32_t p = store->shard; p < engine->identity.n_partitions;
              p += engine->config.n_shards) {
             struct rf_part *part = &store->tables[t].parts[p];
-            if (!part->check_compaction && !part->want_major) {
-                continue;
+            bool due = (part->check_compaction || part->want_major) && !engine->partitions[p].busy;
+            if (due && (best == NULL || (part->want_major && !best->want_major) ||
+                        (part->want_major == best->want_major && part->score > best->score))) {
+                best = part;
+                *ret_table = &store->tables[t];
+                *ret_partition = p;
             }
-            struct rf_job *job = engine->partitions[p].busy
-                                     ? NULL
-                                     : begin_compaction_of(store, &store->tables[t], p);
-            if (job != NULL) {
-                return job;
-            }
-            left = left || part->check_compaction || part->want_major;
         }
     }
-    store->compaction_due = left;
+    return best;
+}
+
+static struct rf_job *begin_compaction(struct rf_store *store)
+{
+    struct rf_store_table *table = NULL;
+    uint32_t               partition = 0;
+    check_ages(store);
+    if (!store->compaction_due || store->merges == RF_MERGES_MAX ||
+        store->wall_ms < store->merge_retry_at_ms) {
+        return NULL;
+    }
+    for (struct rf_part *part; (part = most_wanted(store, &table, &partition)) != NULL;) {
+        struct rf_job *job = begin_compaction_of(store, table, partition);
+        if (job != NULL || part->check_compaction) {
+            return job; /* or no memory: not again in this turn */
+        }
+    }
+    store->compaction_due = false; /* the end of a job in a part that is busy makes it due again */
     return NULL;
 }
 
@@ -268,7 +323,7 @@ static struct rf_job *begin_trim(struct rf_store *store)
     /* Once a second a job without work looks how full the disk is: others fill it and make room, too. */
     bool look = store->shard == 0 && store->engine->config.disk_reserve != 0 &&
                 store->wall_ms >= store->space_at_ms;
-    if ((!store->trim_due && !look) || store->trimming || store->compacting) {
+    if ((!store->trim_due && !look) || store->trimming) {
         return NULL;
     }
     store->space_at_ms = store->wall_ms + RETRY_MS;
@@ -320,7 +375,7 @@ static struct rf_job *begin_record_of(struct rf_store *store, struct rf_store_ta
                                       uint32_t partition)
 {
     struct rf_part *part = &table->parts[partition];
-    struct rf_job  *job = new_part_job(store, RF_JOB_RECORD, table, partition, 0);
+    struct rf_job  *job = new_part_job(store, RF_JOB_RECORD, table, partition, 0, 1);
     for (uint32_t i = 0; job != NULL && i < part->n_damages; i++) {
         if (!part->damages[i].recorded && job->n_damages < RF_RECORD_MAX) {
             job->damages[job->n_damages++] = part->damages[i];
@@ -375,6 +430,7 @@ static void end_record(struct rf_store *store, struct rf_job *job, bool done)
         }
     }
     store->retry_at_ms = done ? store->retry_at_ms : store->wall_ms + RETRY_MS;
+    store->compaction_due = true; /* a merge may have waited for the partition */
 }
 
 /* ---- Begin and end ------------------------------------------------------------------------ */
@@ -439,7 +495,11 @@ static void undo(struct rf_store *store, struct rf_job *job)
     store->flush_due = true;
     store->compaction_due = true;
     job->part->check_compaction = true;
-    store->retry_at_ms = store->wall_ms + RETRY_MS;
+    if (job->kind == RF_JOB_COMPACT) {
+        store->merge_retry_at_ms = store->wall_ms + RETRY_MS; /* it keeps no flush waiting */
+    } else {
+        store->retry_at_ms = store->wall_ms + RETRY_MS;
+    }
 }
 
 static void end_part_job(struct rf_store *store, struct rf_job *job, bool done)
@@ -455,19 +515,20 @@ static void end_part_job(struct rf_store *store, struct rf_job *job, bool done)
     } else {
         end_compaction(store, job);
     }
+    update_score(store, rf_store_table_of(store, job->policy.id), job->part);
 }
 
 struct rf_result rf_store_job_end(struct rf_store *store, struct rf_job *job)
 {
     rf_assert(job->store == store);
     rf_assert(job->kind != RF_JOB_FLUSH || store->flushing);
-    rf_assert(job->kind != RF_JOB_COMPACT || store->compacting);
+    rf_assert(job->kind != RF_JOB_COMPACT || store->merges != 0);
     rf_assert(job->kind != RF_JOB_TRIM || store->trimming);
     bool             finished = job->phase == RF_PHASE_DONE;
     bool             done = finished && rf_ok(job->result);
     struct rf_result result = finished ? job->result : rf_result(RF_CONFLICT);
     store->flushing = store->flushing && job->kind != RF_JOB_FLUSH;
-    store->compacting = store->compacting && job->kind != RF_JOB_COMPACT;
+    store->merges -= job->kind == RF_JOB_COMPACT;
     store->trimming = store->trimming && job->kind != RF_JOB_TRIM;
     store->recording = store->recording && job->kind != RF_JOB_RECORD;
     store->stats.failed_jobs += finished && !done;

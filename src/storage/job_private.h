@@ -37,18 +37,25 @@ struct rf_job {
     uint32_t               output_level;
     uint64_t               output_max_bytes;
     uint64_t               wall_ms;
-    bool                  may_drop; /* the node's hints: dead rows go when no other file has more */
-    bool                  drop;     /* the inputs go as they are, there is no output */
+    bool keeps_all; /* a damaged file may be read again one day: what shadows its rows must stay */
+    bool may_drop;  /* the node's hints: dead rows go when no other file has more */
+    bool drop;      /* the inputs go as they are, there is no output */
     struct rf_merge       merge;
     struct rf_sst_writer *writer;
     uint64_t              writing; /* number of its file */
-    struct rf_data_file **outputs; /* n_inputs + 1 at most */
+    struct rf_data_file **outputs; /* max_outputs at most */
     uint32_t              n_outputs;
     bool                  commit_tried; /* whether its files are on record is open */
     uint64_t              rows, dropped, expired, in_bytes, out_bytes;
+    uint64_t              bytes;    /* of rows handled so far */
+    uint64_t              reserved; /* its part of the engine's */
+    uint32_t              max_outputs;
     struct rf_damage      damages[RF_RECORD_MAX];
     uint32_t              n_damages;
     struct rf_trim        trim;
 };
+
+/* job_run.c: gives back what is reserved beyond `keep` bytes. */
+void rf_job_release_space(struct rf_job *job, uint64_t keep);
 
 #endif

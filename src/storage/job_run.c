@@ -23,6 +23,30 @@ static bool is_short_of_space(const struct rf_job *job, uint64_t needed)
     return free_bytes < needed;
 }
 
+/* Takes the space for the output before anything is written, so that jobs at the same time do not
+ * count on the same bytes. What a job has written is not reserved any more: it shows as used. */
+static struct rf_result reserve_space(struct rf_job *job, uint64_t needed)
+{
+    uint64_t others = atomic_fetch_add(&job->engine->reserved, needed);
+    job->reserved = needed;
+    return rf_result(is_short_of_space(job, others + needed) ? RF_DISK_RESERVE : RF_OK);
+}
+
+void rf_job_release_space(struct rf_job *job, uint64_t keep)
+{
+    if (job->reserved > keep) {
+        atomic_fetch_sub(&job->engine->reserved, job->reserved - keep);
+        job->reserved = keep;
+    }
+}
+
+static void release_written(struct rf_job *job)
+{
+    uint64_t written =
+        job->out_bytes + (job->writer == NULL ? 0 : rf_sst_writer_bytes(job->writer));
+    rf_job_release_space(job, job->in_bytes > written ? job->in_bytes - written : 0);
+}
+
 /* ---- Start -------------------------------------------------------------------------------- */
 
 static struct rf_result start(struct rf_job *job)
@@ -43,8 +67,8 @@ static struct rf_result start(struct rf_job *job)
         job->in_bytes += rf_sst_info(job->inputs[i]->sst)->file_size;
         RF_TRY(rf_merge_add_sst(&job->merge, job->inputs[i]->sst, 0, none, false));
     }
-    if (job->in_bytes != 0 && is_short_of_space(job, job->in_bytes)) {
-        return rf_result(RF_DISK_RESERVE); /* a merge that cannot end does not begin */
+    if (job->in_bytes != 0) {
+        RF_TRY(reserve_space(job, job->in_bytes)); /* a merge that cannot end does not begin */
     }
     rf_merge_start(&job->merge);
     job->phase = RF_PHASE_WRITE;
@@ -81,7 +105,7 @@ static bool is_elsewhere(const struct rf_job *job, uint64_t token, struct rf_sli
 
 static bool may_leave_out(const struct rf_job *job, uint64_t token, const struct rf_row *row)
 {
-    if (!rf_row_is_dead(row, job->wall_ms)) {
+    if (job->keeps_all || !rf_row_is_dead(row, job->wall_ms)) {
         return false;
     }
     if (rf_purge_row(&job->policy, row, job->wall_ms)) {
@@ -144,7 +168,7 @@ static struct rf_result close_output(struct rf_job *job)
         rf_sst_close(sst);
         return why;
     }
-    rf_assert(job->n_outputs <= job->n_inputs);
+    rf_assert(job->n_outputs < job->max_outputs);
     job->outputs[job->n_outputs++] = file;
     job->out_bytes += info.file_size;
     rf_sst_writer_free(job->writer);
@@ -160,7 +184,7 @@ static struct rf_result write_row(struct rf_job *job)
         return rf_result(RF_OK);
     }
     bool full = job->writer != NULL && job->output_max_bytes != 0 &&
-                job->n_outputs < job->n_inputs &&
+                job->n_outputs + 1 < job->max_outputs &&
                 rf_sst_writer_bytes(job->writer) >= job->output_max_bytes;
     if (full) {
         RF_TRY(close_output(job));
@@ -180,6 +204,8 @@ static struct rf_result write_some(struct rf_job *job)
         RF_TRY(write_row(job));
         RF_TRY(rf_merge_next(&job->merge));
     }
+    release_written(job);
+    job->bytes += bytes;
     if (job->merge.end) {
         RF_TRY(close_output(job));
         job->phase = RF_PHASE_COMMIT;
@@ -320,6 +346,16 @@ static struct rf_result trim_some(struct rf_job *job)
 }
 
 /* ---- One step ----------------------------------------------------------------------------- */
+
+bool rf_job_is_merge(const struct rf_job *job)
+{
+    return job->kind == RF_JOB_COMPACT && !job->drop;
+}
+
+uint64_t rf_job_merged_bytes(const struct rf_job *job)
+{
+    return rf_job_is_merge(job) ? job->bytes : 0;
+}
 
 bool rf_job_step(struct rf_job *job)
 {

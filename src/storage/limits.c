@@ -2,7 +2,9 @@
  * The node's limits are shared evenly by its stores. */
 #include "storage/engine_private.h"
 
-#define PART_MIN_BYTES 4096u /* smaller memtables are not worth a file when memory is short */
+#define DELAY_MAX_US 200000u  /* a group of writes waits so long at most */
+#define DELAY_FULL_OVER 1500u /* thousandths of score above 1000 from which on it does */
+#define PART_MIN_BYTES 4096u  /* smaller memtables are not worth a file when memory is short */
 
 static uint64_t share_of(const struct rf_store *store, uint64_t limit)
 {
@@ -18,17 +20,40 @@ static void want_flush(struct rf_store *store, struct rf_store_table *table)
     store->flush_due = true;
 }
 
-static void want_largest(struct rf_store *store)
+/* The largest table that comes after (bytes, index) in the order of sizes, largest first; n_tables when
+ * there is none that is worth a flush. */
+static uint32_t next_largest(const struct rf_store *store, size_t bytes, uint32_t index)
 {
-    struct rf_store_table *largest = &store->tables[0];
-    rf_assert(store->n_tables >= 1);
-    for (uint32_t t = 1; t < store->n_tables; t++) {
-        if (store->tables[t].active_bytes > largest->active_bytes) {
-            largest = &store->tables[t];
+    uint32_t found = store->n_tables;
+    size_t   most = 0;
+    for (uint32_t t = 0; t < store->n_tables; t++) {
+        size_t active = store->tables[t].active_bytes;
+        bool   after = active < bytes || (active == bytes && t > index);
+        if (after && active >= PART_MIN_BYTES && active > most) {
+            found = t;
+            most = active;
         }
     }
-    if (largest->active_bytes >= PART_MIN_BYTES) {
-        want_flush(store, largest);
+    return found;
+}
+
+/* Flushes the largest tables, as many as it takes to come below seven eighths of the limit: one is
+ * enough when it is large, and many small ones must not lag behind what is written. */
+static void want_largest(struct rf_store *store, uint64_t limit)
+{
+    uint64_t excess = store->memory - limit / 8 * 7;
+    uint64_t wanted = 0;
+    size_t   bytes = SIZE_MAX;
+    uint32_t table = store->n_tables;
+    rf_assert(store->memory > limit);
+    while (wanted < excess) {
+        table = next_largest(store, bytes, table);
+        if (table == store->n_tables) {
+            return;
+        }
+        bytes = store->tables[table].active_bytes;
+        wanted += bytes;
+        want_flush(store, &store->tables[table]);
     }
 }
 
@@ -60,7 +85,7 @@ void rf_store_check_limits(struct rf_store *store, struct rf_store_table *table)
     if (table->active_bytes > share_of(store, config->memtable_max)) {
         want_flush(store, table);
     } else if (store->memory > share_of(store, config->memtable_total_max)) {
-        want_largest(store);
+        want_largest(store, share_of(store, config->memtable_total_max));
     } else if (log > share_of(store, config->wal_max)) {
         want_oldest(store);
     }
@@ -132,5 +157,24 @@ bool rf_store_compaction_wanted(const struct rf_store *store)
             }
         }
     }
-    return store->compacting;
+    return store->merges != 0;
+}
+
+/* Above its limit memory is short until flushes have caught up; at twice the limit writes are refused. */
+static uint64_t memory_score(const struct rf_store *store)
+{
+    uint64_t limit = share_of(store, store->engine->config.memtable_total_max);
+    return limit / 1000 == 0 ? 0 : store->memory / (limit / 1000);
+}
+
+uint64_t rf_store_delay_us(const struct rf_store *store)
+{
+    uint64_t memory = memory_score(store);
+    uint64_t score = memory > store->score ? memory : store->score;
+    if (score <= 1000) {
+        return 0;
+    }
+    uint64_t over = score - 1000;
+    return over >= DELAY_FULL_OVER ? DELAY_MAX_US
+                                   : over * over * DELAY_MAX_US / DELAY_FULL_OVER / DELAY_FULL_OVER;
 }

@@ -5,7 +5,7 @@
 #include "base/mem.h"
 
 /* A B+ tree (Bayer and McCreight 1972; the form with all data in the leaves) whose nodes hold the
- * tokens side by side, with the cells in a list in order. It is as fast for tokens of a few narrow
+ * tokens side by side, with the leaves in a list in order. It is as fast for tokens of a few narrow
  * ranges, as a node of a large cluster has them, as for uniform ones, and for hostile keys it stays
  * O(log n). What costs time is memory that is in no cache: a node's lines are fetched all at once when
  * it is entered, so that a search waits once per level, and the upper levels are in the caches.
@@ -15,13 +15,12 @@
 #define HALF (FANOUT / 2)
 #define HEIGHT_MAX 14u /* 24^14 rows */
 #define LINE 64u       /* bytes of a cache line */
+#define AHEAD 4u       /* rows that a walk fetches before it gets there */
 #define MEMTABLE_MAGIC 0x4d454d54u
 #define FIRST_CHUNK 1024u
 
 /* A row; its key lies right behind it, and there its value, unless a longer one took its place. */
 struct cell {
-    uint64_t       token;
-    struct cell   *next; /* in (token, key) order */
     uint64_t       seq;
     uint64_t       hlc, writer, expiry_ms;
     const uint8_t *value;
@@ -35,6 +34,7 @@ struct cell {
 struct node {
     uint32_t     n;
     uint32_t     height; /* 0: a leaf */
+    struct node *next;   /* of a leaf: the next one, in order */
     uint64_t     tokens[FANOUT];
     struct cell *cells[FANOUT];
     struct node *children[]; /* FANOUT of an inner node, none of a leaf */
@@ -44,7 +44,6 @@ struct rf_memtable {
     uint32_t        magic;
     struct rf_arena arena;
     struct node    *root; /* NULL while empty */
-    struct cell    *first;
     uint64_t        rows;
     uint64_t        first_seq;
 };
@@ -138,29 +137,26 @@ static uint32_t child_for(const struct node *node, uint64_t token, struct rf_sli
     return node->n == 1 ? 0 : find_entry(node, 1, token, key, true) - 1;
 }
 
-/* The first cell at or after (token, key); NULL at the end. */
-static struct cell *find_cell(const struct rf_memtable *table, uint64_t token, struct rf_slice key)
+/* The leaf that (token, key) belongs to; NULL while the table is empty. */
+static const struct node *find_leaf(const struct rf_memtable *table, uint64_t token,
+                                    struct rf_slice key)
 {
     const struct node *node = table->root;
     while (node != NULL && node->height != 0) {
         node = node->children[child_for(node, token, key)];
         fetch(node, sizeof(*node));
     }
-    if (node == NULL) {
-        return NULL;
-    }
-    rf_assert(node->n != 0);
-    uint32_t at = find_entry(node, 0, token, key, false);
-    if (at == node->n) {
-        return node->cells[node->n - 1]->next;
-    }
-    fetch(node->cells[at], sizeof(struct cell) + LINE); /* with its key, which is compared next */
-    return node->cells[at];
+    return node;
 }
 
-static bool is_at(const struct cell *cell, uint64_t token, struct rf_slice key)
+/* Is (token, key) the leaf's entry `at`? Looks at the cell only when the token is the same. */
+static bool is_at(const struct node *leaf, uint32_t at, uint64_t token, struct rf_slice key)
 {
-    return cell != NULL && cell->token == token && rf_slice_eq(key_of(cell), key);
+    if (at >= leaf->n || leaf->tokens[at] != token) {
+        return false;
+    }
+    fetch(leaf->cells[at], sizeof(struct cell) + LINE); /* with its key and more */
+    return rf_slice_eq(key_of(leaf->cells[at]), key);
 }
 
 /* ---- Growing ------------------------------------------------------------------------------ */
@@ -173,6 +169,7 @@ static struct node *new_node(struct rf_memtable *table, uint32_t height)
     if (node != NULL) {
         node->n = 0;
         node->height = height;
+        node->next = NULL;
     }
     return node;
 }
@@ -216,6 +213,8 @@ static bool split_child(struct rf_memtable *table, struct node *parent, uint32_t
                   child->height == 0 ? NULL : child->children[i]);
     }
     right->n = FANOUT - HALF;
+    right->next = child->next;
+    child->next = right;
     child->n = HALF;
     insert_entry(parent, at + 1, right->tokens[0], right->cells[0], right);
     return true;
@@ -245,13 +244,10 @@ static struct node *roomy_root(struct rf_memtable *table)
 }
 
 /* The leaf for (token, key), with room; full nodes on the way are split before they are entered, so
- * that a split never has to go up again. *ret_before: the last cell before the leaf's first, NULL
- * when it is the first leaf. NULL without memory. */
-static struct node *roomy_leaf(struct rf_memtable *table, uint64_t token, struct rf_slice key,
-                               struct cell **ret_before)
+ * that a split never has to go up again. NULL without memory. */
+static struct node *roomy_leaf(struct rf_memtable *table, uint64_t token, struct rf_slice key)
 {
     struct node *node = roomy_root(table);
-    struct node *left = NULL; /* the subtree just before the path */
     while (node != NULL && node->height != 0) {
         uint32_t at = child_for(node, token, key);
         fetch(node->children[at], sizeof(*node));
@@ -261,10 +257,8 @@ static struct node *roomy_leaf(struct rf_memtable *table, uint64_t token, struct
             }
             at = child_for(node, token, key);
         }
-        left = at != 0 ? node->children[at - 1] : left == NULL ? NULL : left->children[left->n - 1];
         node = node->children[at];
     }
-    *ret_before = left == NULL ? NULL : left->cells[left->n - 1];
     return node;
 }
 
@@ -287,8 +281,7 @@ static void copy(uint8_t *to, struct rf_slice from)
 }
 
 /* A cell with copies of key and value behind it, in one piece. */
-static struct cell *new_cell(struct rf_memtable *table, uint64_t token, const struct rf_row *row,
-                             uint64_t seq)
+static struct cell *new_cell(struct rf_memtable *table, const struct rf_row *row, uint64_t seq)
 {
     struct cell *cell =
         rf_arena_alloc(&table->arena, sizeof(*cell) + row->key.size + row->value.size);
@@ -296,8 +289,7 @@ static struct cell *new_cell(struct rf_memtable *table, uint64_t token, const st
         return NULL;
     }
     uint8_t *key = (uint8_t *)(cell + 1);
-    *cell = (struct cell){
-        .token = token, .key_size = (uint16_t)row->key.size, .value = key + row->key.size};
+    *cell = (struct cell){.key_size = (uint16_t)row->key.size, .value = key + row->key.size};
     set_cell(cell, row, seq);
     copy(key, row->key);
     copy(key + row->key.size, row->value);
@@ -305,23 +297,6 @@ static struct cell *new_cell(struct rf_memtable *table, uint64_t token, const st
 }
 
 /* ---- Rows --------------------------------------------------------------------------------- */
-
-/* A row that the key did not have: entry `at` of the leaf, behind the cell `before` (NULL: first). */
-static struct rf_result insert_row(struct rf_memtable *table, struct node *leaf, uint32_t at,
-                                   struct cell *before, uint64_t token, const struct rf_row *row,
-                                   uint64_t seq)
-{
-    struct cell *cell = new_cell(table, token, row, seq);
-    if (cell == NULL) {
-        return rf_result(RF_NO_MEMORY);
-    }
-    struct cell **link = before == NULL ? &table->first : &before->next;
-    cell->next = at < leaf->n ? leaf->cells[at] : *link;
-    *link = cell;
-    insert_entry(leaf, at, token, cell, NULL);
-    table->rows++;
-    return rf_result(RF_OK);
-}
 
 /* The key has a row already: the new one takes its place, in the old value's bytes if they do. */
 static struct rf_result replace_row(struct rf_memtable *table, struct cell *cell,
@@ -343,21 +318,24 @@ static struct rf_result replace_row(struct rf_memtable *table, struct cell *cell
 struct rf_result rf_memtable_put(struct rf_memtable *table, uint64_t token,
                                  const struct rf_row *row, uint64_t seq)
 {
-    struct cell *before = NULL;
     rf_assert(table->magic == MEMTABLE_MAGIC);
     rf_assert(row->key.size >= 1 && row->key.size <= RF_ROW_KEY_MAX);
     rf_assert(row->value.size <= RF_VALUE_MAX);
-    struct node *leaf = roomy_leaf(table, token, row->key, &before);
+    struct node *leaf = roomy_leaf(table, token, row->key);
     if (leaf == NULL) {
         return rf_result(RF_NO_MEMORY);
     }
     uint32_t at = leaf->n == 0 ? 0 : find_entry(leaf, 0, token, row->key, false);
     /* A row of this key can be in no other leaf: an entry above stands for all from its own on. */
-    if (at < leaf->n && is_at(leaf->cells[at], token, row->key)) {
+    if (is_at(leaf, at, token, row->key)) {
         RF_TRY(replace_row(table, leaf->cells[at], row, seq));
     } else {
-        before = at != 0 ? leaf->cells[at - 1] : before;
-        RF_TRY(insert_row(table, leaf, at, before, token, row, seq));
+        struct cell *cell = new_cell(table, row, seq);
+        if (cell == NULL) {
+            return rf_result(RF_NO_MEMORY);
+        }
+        insert_entry(leaf, at, token, cell, NULL);
+        table->rows++;
     }
     table->first_seq = seq < table->first_seq ? seq : table->first_seq;
     return rf_result(RF_OK);
@@ -367,12 +345,13 @@ bool rf_memtable_get(const struct rf_memtable *table, uint64_t token, struct rf_
                      struct rf_row *ret_row, uint64_t *ret_seq)
 {
     rf_assert(table->magic == MEMTABLE_MAGIC);
-    const struct cell *cell = find_cell(table, token, key);
-    if (!is_at(cell, token, key)) {
+    const struct node *leaf = find_leaf(table, token, key);
+    uint32_t           at = leaf == NULL ? 0 : find_entry(leaf, 0, token, key, false);
+    if (leaf == NULL || !is_at(leaf, at, token, key)) {
         return false;
     }
-    row_of(cell, ret_row);
-    *ret_seq = cell->seq;
+    row_of(leaf->cells[at], ret_row);
+    *ret_seq = leaf->cells[at]->seq;
     return true;
 }
 
@@ -391,36 +370,55 @@ uint64_t rf_memtable_first_seq(const struct rf_memtable *table)
     return table->first_seq;
 }
 
+/* To the next leaf when this one is used up. */
+static void settle(struct rf_memtable_iter *iter)
+{
+    const struct node *leaf = iter->leaf;
+    if (leaf != NULL && iter->at == leaf->n) {
+        iter->leaf = leaf->next;
+        iter->at = 0;
+        if (leaf->next != NULL) {
+            fetch(leaf->next->next, sizeof(*leaf));
+        }
+    }
+}
+
 void rf_memtable_seek(const struct rf_memtable *table, uint64_t token, struct rf_slice key,
                       struct rf_memtable_iter *ret_iter)
 {
     rf_assert(table->magic == MEMTABLE_MAGIC);
-    *ret_iter = (struct rf_memtable_iter){table, find_cell(table, token, key)};
+    const struct node *leaf = find_leaf(table, token, key);
+    *ret_iter = (struct rf_memtable_iter){
+        .leaf = leaf, .at = leaf == NULL ? 0 : find_entry(leaf, 0, token, key, false)};
+    settle(ret_iter);
 }
 
 bool rf_memtable_iter_row(const struct rf_memtable_iter *iter, uint64_t *ret_token,
                           struct rf_row *ret_row)
 {
-    const struct cell *cell = iter->at;
-    if (cell == NULL) {
+    const struct node *leaf = iter->leaf;
+    if (leaf == NULL) {
         return false;
     }
-    *ret_token = cell->token;
-    row_of(cell, ret_row);
+    *ret_token = leaf->tokens[iter->at];
+    row_of(leaf->cells[iter->at], ret_row);
     return true;
 }
 
 uint64_t rf_memtable_iter_seq(const struct rf_memtable_iter *iter)
 {
-    const struct cell *cell = iter->at;
-    rf_assert(cell != NULL);
-    return cell->seq;
+    const struct node *leaf = iter->leaf;
+    rf_assert(leaf != NULL);
+    return leaf->cells[iter->at]->seq;
 }
 
 void rf_memtable_iter_next(struct rf_memtable_iter *iter)
 {
-    const struct cell *cell = iter->at;
-    rf_assert(cell != NULL);
-    iter->at = cell->next;
-    fetch(cell->next, sizeof(*cell) + LINE);
+    const struct node *leaf = iter->leaf;
+    rf_assert(leaf != NULL && iter->at < leaf->n);
+    iter->at++;
+    if (iter->at + AHEAD < leaf->n) {
+        fetch(leaf->cells[iter->at + AHEAD], sizeof(struct cell) + 2 * LINE);
+    }
+    settle(iter);
 }

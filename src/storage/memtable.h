@@ -26,10 +26,10 @@ size_t   rf_memtable_bytes(const struct rf_memtable *table); /* memory held */
 uint64_t rf_memtable_rows(const struct rf_memtable *table);
 uint64_t rf_memtable_first_seq(const struct rf_memtable *table); /* lowest; UINT64_MAX when empty */
 
-/* Walks the rows in (token, key) order. */
+/* Walks the rows in (token, key) order. A put ends the life of all iterators of the table. */
 struct rf_memtable_iter {
-    const struct rf_memtable *table;
-    const void               *at;
+    const void *leaf; /* NULL at the end */
+    uint32_t    at;
 };
 /* At the first row with (token, key) >= the given. */
 void rf_memtable_seek(const struct rf_memtable *table, uint64_t token, struct rf_slice key,

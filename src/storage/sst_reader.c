@@ -136,8 +136,8 @@ static struct rf_result load_parts(struct rf_sst *sst)
     return sst->info.bloom_size == 0 ? rf_result(RF_OK) : load_filter(sst);
 }
 
-struct rf_result rf_sst_open(struct rf_fs fs, const char *path, uint64_t file,
-                             struct rf_sst **ret_sst)
+struct rf_result rf_sst_open_or_why(struct rf_fs fs, const char *path, uint64_t file,
+                                    struct rf_sst **ret_sst, struct rf_sst_fault *ret_why)
 {
     struct rf_sst *sst = RF_NEW(struct rf_sst);
     if (sst == NULL) {
@@ -150,8 +150,14 @@ struct rf_result rf_sst_open(struct rf_fs fs, const char *path, uint64_t file,
         return result;
     }
     sst->magic = SST_MAGIC;
-    result = load_footer(sst, file);
+    uint64_t size = 0;
+    result = fs.ops->size(fs.context, sst->file, &size);
+    *ret_why = (struct rf_sst_fault){"footer", size < RF_SST_FOOTER ? 0 : size - RF_SST_FOOTER};
     if (rf_ok(result)) {
+        result = load_footer(sst, file);
+    }
+    if (rf_ok(result)) {
+        *ret_why = (struct rf_sst_fault){"index", sst->info.index_offset};
         result = load_parts(sst);
     }
     if (!rf_ok(result)) {
@@ -160,6 +166,13 @@ struct rf_result rf_sst_open(struct rf_fs fs, const char *path, uint64_t file,
     }
     *ret_sst = sst;
     return rf_result(RF_OK);
+}
+
+struct rf_result rf_sst_open(struct rf_fs fs, const char *path, uint64_t file,
+                             struct rf_sst **ret_sst)
+{
+    struct rf_sst_fault why;
+    return rf_sst_open_or_why(fs, path, file, ret_sst, &why);
 }
 
 void rf_sst_close(struct rf_sst *sst)
@@ -400,6 +413,37 @@ struct rf_result rf_sst_get(const struct rf_sst *sst, struct rf_sst_block *block
         return rf_result(RF_NOT_FOUND);
     }
     *ret_row = row;
+    return rf_result(RF_OK);
+}
+
+/* ---- Checking ----------------------------------------------------------------------------- */
+
+struct rf_result rf_sst_check_block(const struct rf_sst *sst, uint64_t number,
+                                    struct rf_sst_block *block, uint64_t *ret_offset,
+                                    uint64_t *ret_rows)
+{
+    uint64_t      first = 0;
+    uint64_t      last = 0;
+    uint64_t      before_token = 0;
+    struct rf_row before = {0};
+    struct rf_row row;
+    rf_sst_block_tokens(sst, number, &first, &last);
+    *ret_offset = entry_at(sst, number).offset;
+    RF_TRY(read_block(sst, number, block));
+    *ret_rows = block->rows.n;
+    RF_TRY(need_body(block, block->rows.body_size)); /* whole at once: rows borrow it */
+    for (uint32_t i = 0; i < block->rows.n; i++) {
+        uint64_t token = rf_sst_rows_token(&block->rows, i);
+        RF_TRY(row_at(block, i, &row));
+        bool ordered = i == 0 ? token == first
+                              : token > before_token || (token == before_token &&
+                                                         rf_slice_cmp(row.key, before.key) > 0);
+        if (!ordered || token > last || !rf_sst_may_hold(sst, token, row.key)) {
+            return rf_result(RF_CORRUPT);
+        }
+        before_token = token;
+        before = row;
+    }
     return rf_result(RF_OK);
 }
 

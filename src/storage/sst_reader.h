@@ -18,6 +18,14 @@ struct rf_sst;
  * RF_OK, RF_CORRUPT, RF_WRONG_VERSION, RF_NO_MEMORY, or as rf_fs. */
 RF_CHECKED struct rf_result rf_sst_open(struct rf_fs fs, const char *path, uint64_t file,
                                         struct rf_sst **ret_sst);
+/* The same, and after RF_CORRUPT what is damaged: a part ("footer", "index") and its offset. */
+struct rf_sst_fault {
+    const char *part;
+    uint64_t    offset;
+};
+RF_CHECKED struct rf_result rf_sst_open_or_why(struct rf_fs fs, const char *path, uint64_t file,
+                                               struct rf_sst      **ret_sst,
+                                               struct rf_sst_fault *ret_why);
 void                        rf_sst_close(struct rf_sst *sst); /* NULL is allowed */
 const struct rf_sst_info   *rf_sst_info(const struct rf_sst *sst);
 size_t                      rf_sst_memory(const struct rf_sst *sst); /* bytes of index and filter */
@@ -48,6 +56,13 @@ void rf_sst_block_fini(struct rf_sst_block *block);
  * (only when block->cached_only), rf_fs. */
 RF_CHECKED struct rf_result rf_sst_get(const struct rf_sst *sst, struct rf_sst_block *block,
                                        uint64_t token, struct rf_slice key, struct rf_row *ret_row);
+
+/* Reads data block `number` and checks all that can be checked: checksum, structure, every row decodes,
+ * order, tokens within the block's bounds, keys in the filter. ret_offset: of the block in the file;
+ * ret_rows: how many it has. RF_OK, RF_CORRUPT, RF_NO_MEMORY, rf_fs. */
+RF_CHECKED struct rf_result rf_sst_check_block(const struct rf_sst *sst, uint64_t number,
+                                               struct rf_sst_block *block, uint64_t *ret_offset,
+                                               uint64_t *ret_rows);
 
 /* Walks the rows in (token, key) order. */
 struct rf_sst_iter {

@@ -11,6 +11,7 @@
 
 #define BLOCK_TARGET 2048u       /* raw bytes after which a block ends */
 #define WRITE_SIZE (256u * 1024) /* bytes per call */
+#define PUSH_SIZE (1024u * 1024) /* bytes after which the disk begins to write */
 
 struct rf_sst_writer {
     struct rf_fs               fs;
@@ -19,6 +20,7 @@ struct rf_sst_writer {
     struct rf_sst_info         info;
     struct rf_buf              out;     /* blocks that are not written yet */
     uint64_t                   written; /* file offset of out's first byte */
+    uint64_t                   pushed;  /* bytes that the disk was asked to write */
     struct rf_buf              index;
     struct rf_buf              hashes;      /* u64 per key, for the filter */
     struct rf_sst_rows_builder rows;        /* of the open block */
@@ -71,6 +73,11 @@ static struct rf_result push_out(struct rf_sst_writer *writer, size_t at_least)
                                   writer->written));
     writer->written += writer->out.size;
     rf_buf_clear(&writer->out);
+    if (writer->written - writer->pushed >= PUSH_SIZE) {
+        RF_TRY(writer->fs.ops->push_out(writer->fs.context, writer->file, writer->pushed,
+                                        writer->written - writer->pushed));
+        writer->pushed = writer->written;
+    }
     return rf_result(RF_OK);
 }
 

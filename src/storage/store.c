@@ -5,7 +5,7 @@
 
 #define RETRY_MS 200u /* a group that found no space or descriptor is written again after this */
 #define IDLE_US                                                                                    \
-    1000000u /* without a group for so long, a mark tells that the last one is durable */
+    1000000u /* after so long without a group, a mark tells that the last one was durable */
 
 /* ---- Tables ------------------------------------------------------------------------------- */
 
@@ -80,12 +80,13 @@ static void fini_part(struct rf_part *part)
 
 void rf_store_fini(struct rf_store *store)
 {
-    rf_assert(!store->flushing && !store->compacting && !store->trimming && !store->recording);
+    rf_assert(!store->flushing && store->merges == 0 && !store->trimming && !store->recording);
     rf_cold_fini(store);
     for (uint32_t t = 0; t < store->n_tables; t++) {
         for (uint32_t p = 0; p < store->engine->identity.n_partitions; p++) {
             fini_part(&store->tables[t].parts[p]);
         }
+        rf_row_cache_free(store->tables[t].cache);
         rf_mem_free(store->tables[t].parts);
     }
     rf_mem_free(store->tables);
@@ -172,6 +173,10 @@ static struct rf_result put_row(struct rf_store *store, struct rf_store_table *t
 {
     struct rf_part *part = &table->parts[rf_partition_of(store->engine, token)];
     rf_assert(rf_row_exists(row));
+    if (table->cache != NULL) {
+        rf_row_cache_remove(table->cache, token,
+                            row->key); /* every write comes through here (D18) */
+    }
     size_t before = part->active == NULL ? 0 : rf_memtable_bytes(part->active);
     if (part->active == NULL) {
         part->active = rf_memtable_new();
@@ -289,7 +294,24 @@ static struct rf_result finish_apply(struct rf_store *store, struct rf_store_tab
                : rf_result(RF_OK);
 }
 
-static struct rf_result finish_read(struct rf_store *store, const struct rf_store_table *table,
+/* S89, S90: a hit touches nothing else. */
+static bool read_cached(struct rf_store *store, struct rf_store_table *table,
+                        const struct rf_store_op *op, struct rf_store_done *done,
+                        struct rf_result *ret_result)
+{
+    uint64_t seq = 0;
+    if (table->cache == NULL || op->kind != RF_STORE_READ ||
+        !rf_row_cache_get(table->cache, op->token, op->row.key, store->wall_ms, &done->row, &seq)) {
+        return false;
+    }
+    store->stats.reads++;
+    rf_blob_take(done->row.blob);
+    done->status = RF_STORE_FOUND;
+    *ret_result = rf_store_wait_durable(store, table->policy.sync, seq, done);
+    return true;
+}
+
+static struct rf_result finish_read(struct rf_store *store, struct rf_store_table *table,
                                     enum rf_find found, const struct rf_search *search,
                                     struct rf_store_done *done)
 {
@@ -303,6 +325,9 @@ static struct rf_result finish_read(struct rf_store *store, const struct rf_stor
     if (!rf_ok(rf_row_copy(&search->best, &done->row))) {
         done->status = RF_STORE_FAILED;
         return rf_result(RF_OK);
+    }
+    if (table->cache != NULL && !rf_row_cache_has(table->cache, search->token, search->key)) {
+        rf_row_cache_offer(table->cache, search->token, &done->row, search->seq);
     }
     done->status = RF_STORE_FOUND;
     /* What is not on disk yet may vanish in a power cut: nobody may have seen it, unless the table
@@ -344,6 +369,8 @@ struct rf_result rf_store_start(struct rf_store *store, const struct rf_store_op
     *done = (struct rf_store_done){.kind = op->kind, .tag = op->tag, .status = RF_STORE_FAILED};
     if (table != NULL && op->kind == RF_STORE_SCAN) {
         result = rf_store_scan(store, table, op, done);
+    } else if (table != NULL && read_cached(store, table, op, done, &result)) {
+        return result;
     } else if (table != NULL && rf_cold_has(store, op)) {
         result = rf_cold_wait(store, op);
     } else if (table != NULL) {
@@ -525,6 +552,19 @@ static void add_part_stats(const struct rf_part *part, struct rf_store_stats *st
     }
 }
 
+static void add_cache_stats(const struct rf_row_cache *cache, struct rf_store_stats *stats)
+{
+    struct rf_row_cache_stats one = rf_row_cache_stats(cache);
+    stats->cache_hits += one.hits;
+    stats->cache_misses += one.misses;
+    stats->cache_admitted += one.admitted;
+    stats->cache_refused += one.refused;
+    stats->cache_evicted += one.evicted;
+    stats->cache_removed += one.removed;
+    stats->cache_bytes += one.bytes;
+    stats->cache_rows += one.rows;
+}
+
 struct rf_store_stats rf_store_stats(const struct rf_store *store)
 {
     const struct rf_engine *engine = store->engine;
@@ -535,6 +575,11 @@ struct rf_store_stats rf_store_stats(const struct rf_store *store)
     stats.wal_records = wal.records;
     stats.wal_live_bytes =
         rf_wal_live_bytes(store->wal) + (store->shard == 0 ? atomic_load(&engine->old_bytes) : 0);
+    for (uint32_t t = 0; t < store->n_tables; t++) {
+        if (store->tables[t].cache != NULL) {
+            add_cache_stats(store->tables[t].cache, &stats);
+        }
+    }
     for (uint32_t p = store->shard; p < engine->identity.n_partitions;
          p += engine->config.n_shards) {
         stats.quarantined_partitions += engine->partitions[p].quarantined;

@@ -22,6 +22,7 @@ struct rf_table_policy {
     const void                     *compaction_options;
     uint32_t                        bloom_bits_per_key; /* 0: no filter */
     bool                            lz4;                /* compress data blocks */
+    uint64_t                        row_cache_bytes;    /* of the node; 0: no row cache */
     uint64_t                        max_ttl_ms; /* every item expires within it; 0: it need not */
     uint64_t                        tombstone_grace_ms; /* a tombstone is kept at least so long */
     uint64_t                        max_ahead_ms; /* how far a version may be ahead of the clock */

@@ -91,6 +91,10 @@ def test_config_explain_and_defaults(run):
     assert one.returncode == 0 and "default: 8MiB" in one.stdout and "takes effect on `config reload`" in one.stdout
     section = run("config", "explain", "limits")
     assert section.stdout.count("default: ") >= 6
+    for key in ("replication.write_quorum", "log.level"):  # both forms say the same
+        shown = run("config", "explain", key).stdout
+        live = json.loads(run("config", "explain", key, "-o", "json").stdout)[0]["live"]
+        assert ("takes effect on `config reload`" in shown) == live == (key == "log.level")
     assert "placement.plugin (table file)" in run("config", "explain", "placement").stdout
     wrong = run("config", "explain", "limits.max_valu")
     assert wrong.returncode == 2 and "did you mean 'limits.max_value'?" in wrong.stderr
@@ -122,9 +126,16 @@ def test_config_check(run, lonely, tmp_path):
     bad = check(run, tmp_path)
     assert bad.returncode == 2
     for expected in ("a.yaml:3:44: error: conflict-lww has no option 'x'", "b.yaml:3:12: error: placement.plugin: cannot open",
-                     "c.yaml:3:6: error: ttl: expected a number with a unit", "tokens.yaml:1:10: error: sha256 must be",
-                     "is for node 'n9' of cluster 'dev', this is node 'n1'", "5 problems"):
+                     "c.yaml:3:6: error: ttl: expected a number with a unit", "tokens.yaml:1:10: error: the key 'sha256' is missing", "tokens.yaml:1:10: error: the key 'role' is missing",
+                     "is for node 'n9' of cluster 'dev', this is node 'n1'", "6 problems"):
         assert expected in bad.stderr, bad.stderr
+    for name in "abc":
+        (tmp_path / f"tables.d/{name}.yaml").unlink()
+    (tmp_path / "tokens.yaml").write_text("tokens: [{id: a}, 7]\n")
+    make_cert(lonely.dir, "ringfort://dev/node/n1", tmp_path / "node")
+    assert check(run, tmp_path).stderr.endswith("\n3 problems\n")
+    (tmp_path / "tokens.yaml").write_text("tokens: 7\n")
+    assert check(run, tmp_path).stderr.endswith("\n1 problem\n")
     assert run("config", "check", str(tmp_path / "absent.yaml")).returncode == 2
 
 

@@ -7,7 +7,7 @@ import time
 import pytest
 import requests
 from conftest import until
-from edge import Raw
+from edge import Raw, one_node
 
 
 @pytest.fixture
@@ -60,7 +60,8 @@ def test_ambiguous_requests(shared, raw, name):
     assert shared.nodes[1].value("smuggled", consistency="strong") is None
 
 
-LINES = {"GET / HTTP/1.1\r\n\r\n": 400, "GET http://a/ HTTP/1.1\r\nHost: a\r\n\r\n": 400,
+LINES = {"GET / HTTP/1.1\r\n\r\n": 400, "GET ftp://a/ HTTP/1.1\r\nHost: a\r\n\r\n": 400,
+         "GET http:/// HTTP/1.1\r\nHost: a\r\n\r\n": 400, "GET http://u@a/ HTTP/1.1\r\nHost: a\r\n\r\n": 400,
          "OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n": 400, "GET  / HTTP/1.1\r\nHost: a\r\n\r\n": 400,
          "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n": 505, "GET / HTTP/1.9\r\nHost: a\r\n\r\n": 505,
          "GET /" + "x" * 9000 + " HTTP/1.1\r\nHost: a\r\n\r\n": 414, "\x16\x03\x01": 400, "\r\n\r\n": 400}
@@ -71,6 +72,48 @@ def test_request_lines(raw, line):
     status, headers, _ = raw.send(line).response()
     assert status == LINES[line] and headers["connection"] == "close"
     assert raw.closed()
+
+
+def test_absolute_form(shared, raw):
+    """RFC 9112, 3.2.2: a target with scheme and host is served like one without."""
+    for target in ("http://a/health/live", "HTTPS://a:7443/health/live", "https://[::1]:1/health/live"):
+        assert raw.send(f"GET {target} HTTP/1.1\r\nHost: a\r\n\r\n").response()[0] == 200, target
+    assert raw.send("GET https://a?x=/ HTTP/1.1\r\nHost: a\r\n\r\n").response()[2]["detail"].startswith("no route '/'")
+    assert shared.nodes[0].put("absolute", "v").status_code == 201
+    status, _, body = ask(raw, "GET", "https://a/api/v1/item?key=absolute&consistency=strong").response()
+    assert status == 200 and body["key"] == "absolute"
+
+
+def test_case_of_the_scheme(shared):
+    """RFC 9110, 11.1: the name of the scheme has no case; the token has."""
+    node = shared.nodes[0]
+    for header, status in ((f"bearer {shared.token}", 200), (f"BEARER {shared.token}", 200),
+                           (f"Bearer {shared.token.upper()}", 401), (f"Bearer{shared.token}", 401), ("bearer ", 401)):
+        assert node.request("GET", "/admin/v1/status", headers={"Authorization": header}).status_code == status, header
+
+
+OUTCOMES = {
+    401: "POST /api/v1/item HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n",
+    411: "PUT /api/v1/item HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n",
+    413: f"POST /api/v1/item HTTP/1.1\r\nHost: a\r\nContent-Length: {64 << 20}\r\n\r\n",
+    414: "DELETE /api/v1/item?key=" + "x" * 9000 + " HTTP/1.1\r\nHost: a\r\n\r\n",
+    431: "DELETE https://a/api/v1/item?key=x HTTP/1.1\r\nHost: a\r\nX: " + "y" * 17000 + "\r\n\r\n",
+    400: "POST /api/v1/item HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("status", OUTCOMES)
+def test_refused_writes_say_so(raw, status):
+    """Each refusal of a write says what became of it, also where the request was never read in full."""
+    got, _, body = raw.send(OUTCOMES[status]).response()
+    assert got == status and body["write_outcome"] == "not_applied"
+
+
+@pytest.mark.parametrize("status", (401, 413, 414, 431))
+def test_refused_reads_have_no_outcome(raw, status):
+    line = OUTCOMES[status].replace("POST", "GET").replace("DELETE", "GET")
+    got, _, body = raw.send(line).response()
+    assert got == status and "write_outcome" not in body
 
 
 def test_byte_by_byte(raw):
@@ -265,6 +308,7 @@ def test_explain_and_replicas(shared):
     missing = node.get("never-there", explain="true", consistency="strong")
     assert missing.status_code == 404 and "Ringfort-Replicas" in missing.headers
     assert missing.json()["explain"]["required"] == 2
+    assert not {"acknowledged", "required"} & set(missing.json()), "a read acknowledges nothing"
     assert node.get("why", explain="yes").status_code == 422
     assert node.request("GET", "/admin/v1/ring/locate").status_code == 400
     assert node.request("GET", "/admin/v1/ring/locate?key=a&table=none").status_code == 404
@@ -274,8 +318,35 @@ def test_table_in_query_or_body(shared):
     node = shared.nodes[0]
     assert node.request("POST", "/api/v1/item?table=default", json={"key": "t", "value": ""}).status_code == 201
     assert node.request("POST", "/api/v1/item?table=none", json={"key": "t", "value": ""}).status_code == 404
-    twice = node.request("POST", "/api/v1/item?table=default", json={"key": "t", "value": "", "table": "default"})
-    assert twice.status_code == 422 and twice.json()["errors"][0]["pointer"] == "/table"
+    body = {"key": "t", "value": "", "table": "default"}
+    assert node.request("POST", "/api/v1/item?table=default", json=body).status_code == 201
+    other = node.request("POST", "/api/v1/item?table=none", json=body)
+    assert other.status_code == 400 and other.json()["write_outcome"] == "not_applied"
+
+
+def test_body_of_a_delete(shared):
+    """A delete goes to the table and key that its body names, never silently to the default table."""
+    node = shared.nodes[0]
+    node.put("kept", "v")
+    wrong = node.request("DELETE", "/api/v1/item", params={"key": "kept"}, json={"table": "other"})
+    assert wrong.status_code == 404 and wrong.json()["code"] == "RF-TABLE-NOT-FOUND"
+    wrong = node.request("DELETE", "/api/v1/item", params={"key": "kept"}, json={"key": "another"})
+    assert wrong.status_code == 400 and wrong.json()["write_outcome"] == "not_applied"
+    wrong = node.request("DELETE", "/api/v1/item", params={"key": "kept"}, data="{}", headers={"Content-Type": "text/plain"})
+    assert wrong.status_code == 415
+    assert node.value("kept", consistency="strong") == b"v"
+    gone = node.request("DELETE", "/api/v1/item", json={"key": "kept", "table": "default"})
+    assert gone.status_code == 200 and node.value("kept", consistency="strong") is None
+
+
+def test_idempotency_key(shared):
+    """D17: a client that relies on Idempotency-Key must hear that this server does not honour it."""
+    node = shared.nodes[0]
+    for method, body in (("POST", {"key": "once", "value": ""}), ("DELETE", {"key": "once"})):
+        answer = node.request(method, "/api/v1/item", json=body, headers={"Idempotency-Key": "a"})
+        assert answer.status_code == 501 and "Idempotency-Key" in answer.json()["detail"]
+        assert answer.json()["write_outcome"] == "not_applied" and not answer.json()["retryable"]
+    assert node.value("once", consistency="strong") is None
 
 
 def test_request_ids_and_shape_of_problems(shared):
@@ -287,3 +358,24 @@ def test_request_ids_and_shape_of_problems(shared):
         assert body["status"] == answer.status_code and body["code"].startswith("RF-")
         seen.add(body["request_id"])
     assert len(seen) == 3
+
+
+def test_request_ids_are_unique(own):
+    """No two requests share an id, on whichever node and after whichever restart; the log names it."""
+    n1 = own.nodes[0]
+    ids = {n1.get("absent").json()["request_id"] for _ in range(3)}
+    n1.stop()
+    n1.start()
+    ids |= {n1.get("absent").json()["request_id"] for _ in range(3)}
+    assert len(ids) == 6
+    answer = n1.request("POST", '/admin/v1/x"level=error').json()
+    lines = [line for line in n1.log().splitlines() if answer["request_id"] in line]
+    assert any("event=admin_call" in line for line in lines)
+    assert not any(" level=error" in line or '"level=error' in line.replace('\\"', "") for line in lines)
+
+
+@pytest.fixture
+def own():
+    one = one_node()
+    yield one
+    one.close()

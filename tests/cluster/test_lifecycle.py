@@ -1,6 +1,7 @@
 """Start, reload, limits in time and number, and the end of a node (S15, the chapter on limits)."""
 import hashlib
 import os
+import re
 import signal
 import socket
 import ssl
@@ -57,7 +58,8 @@ def test_slow_head(lonely):
 def test_slow_body(lonely):
     one = raw(lonely)
     one.send("POST /api/v1/item HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n{")
-    assert one.response()[0] == 408
+    status, _, body = one.response()
+    assert status == 408 and body["write_outcome"] == "not_applied"
     assert one.closed()
 
 
@@ -193,10 +195,10 @@ def test_reload_tokens(own):
     tokens.write_text("tokens: [{id: x, role: king}]\n")
     os.kill(node.pid, signal.SIGHUP)
     until(lambda: "event=reload_failed" in node.log(), "the reason in the log")
-    assert "tokens.yaml:1:10: error: sha256 must be" in node.log()
+    assert "tokens.yaml:1:10: error: the key 'sha256' is missing" in node.log()
     assert with_token(node, "rft_second") == 200
     answer = node.request("POST", "/admin/v1/config/reload")
-    assert answer.status_code == 422 and "sha256 must be" in answer.json()["problems"]
+    assert answer.status_code == 422 and "role: unknown role" in answer.json()["problems"]
     tokens.write_text(before.replace("id: new", "id: other"))
     assert node.request("POST", "/admin/v1/config/reload").status_code == 200
 
@@ -249,6 +251,38 @@ def test_reload_settings(own):
     assert answer.status_code == 422 and "did you mean 'max_value'?" in answer.json()["problems"]
     assert node.put("k", b"x" * 100).status_code == 413
     assert 'event=admin_call' in node.log() and 'path="/admin/v1/config/reload"' in node.log()
+
+
+def test_reload_names_changes_of_tables(own):
+    """Tables are not changed live: what a restart would change is named, and a wrong file is a problem now,
+    not at the next start."""
+    node = own.nodes[0]
+    one = own.dir / "tables.d/default.yaml"
+    before = one.read_text()
+
+    def reload():
+        answer = node.request("POST", "/admin/v1/config/reload")
+        return answer.status_code, answer.json()["restart_needed"], answer.json()["problems"]
+
+    assert reload() == (200, [], "")
+    one.write_text(before + "ttl: 30d\ncompaction: {plugin: compaction-stl, options: {min_merge: 5}}\n")
+    other = own.dir / "tables.d/other.yaml"
+    other.write_text("version: 1\ntable: other\nreplication: {n: 1, write_quorum: 1, read_quorum: 1}\n")
+    code, restart, problems = reload()
+    assert (code, problems) == (200, "")
+    assert set(restart) == {"table default: ttl", "table default: options of its plugins", "table other: new"}
+    assert node.put("k", "v", table="other").status_code == 404
+    one.unlink()
+    assert set(reload()[1]) == {"table default: removed", "table other: new"}
+    one.write_text("garbage: [\n")
+    other.write_text("version: 1\ntable: other\nplacement: {plugin: placement-nowhere}\n")
+    code, restart, problems = reload()
+    assert code == 422 and "default.yaml:" in problems and "other.yaml:3:12: error: placement.plugin: cannot open" in problems
+    assert not any("removed" in what for what in restart)
+    assert own.cli("config", "reload", "--url", node.url, "--ca", str(own.dir / "ca.crt"), "--token", own.token, check=False).returncode == 2
+    one.write_text(before)
+    other.unlink()
+    assert reload() == (200, [], "")
 
 
 def not_ready(node):
@@ -317,17 +351,32 @@ def test_config_errors(own, tmp_path):
     (tables / "a.yaml").write_text("version: 1\ntable: a\nreplicaton: {n: 3}\n")
     (tables / "b.yaml").write_text("version: 1\ntable: b\nreplication: {write_quorum: 1, read_quorum: 1}\n")
     (tables / "c.yaml").write_text("version: 1\ntable: a&b\nttl: 10\n")
-    config = clone(node, tmp_path, lambda text: text.replace(f"{own.dir}/tables.d", "tables.d"))
+    config = clone(node, tmp_path, lambda text: text.replace(f"{own.dir}/tables.d", "tables.d")
+                   .replace(f"bin/{own.dir}/lib", "bin/../lib"))
+    (tables / "d.yaml").write_text("version: 1\ntable: x\n")
+    (tables / "e.yaml").write_text("version: 1\ntable: x\n")
     (tmp_path / "node.crt").write_text("nonsense")
     code, text = start_fails(config)
     assert code == 2
     for expected in ("a.yaml:3:1: error: unknown key 'replicaton'; did you mean 'replication'?\n    replicaton: {n: 3}\n    ^",
                      "b.yaml:3:14: error: replication: read_quorum + write_quorum must be above n",
                      "c.yaml:2:8: error: table: expected a name", "c.yaml:3:6: error: ttl: the unit is missing",
-                     "node.crt holds no certificate (PEM)"):
+                     "e.yaml:2:8: error: table 'x' is defined twice", "node.crt holds no certificate (PEM)"):
         assert expected in text, text
-    config.write_text(config.read_text() + "limits: {max_value: 8}\nlimits: {}\nlog: {level: [x]}\n")
+    (tmp_path / "tokens.yaml").write_text("tokens: [{id: x, rolle: admin}]\n")
+    config.write_text(config.read_text().replace(f"{own.dir}/tokens.yaml", "tokens.yaml").replace("cluster: {", "cluster: {hash_secret_file: none, ")
+                      + "limits: {max_value: 8}\nlimits: {}\nlog: {level: [x]}\n")
+    everything = ("duplicate key 'limits'", "limits.max_value: the unit is missing", "log.level: expected one value",
+                  "a.yaml:3:1: error: unknown key 'replicaton'", "e.yaml:2:8: error: table 'x' is defined twice",
+                  "node.crt holds no certificate (PEM)", "tokens.yaml:1:18: error: unknown key 'rolle'",
+                  "cluster.hash_secret_file: cannot open")
     code, text = start_fails(config)
-    assert code == 2 and "duplicate key 'limits'" in text
+    checked = own.cli("config", "check", str(config), check=False)
+    assert code == 2 and checked.returncode == 2
+    for expected in everything:
+        assert expected in text, text
+        assert expected in checked.stderr, checked.stderr
+    number = r"(?m)^(\d+) problems"
+    assert re.search(number, text)[1] == re.search(number, checked.stderr)[1], f"{text}\n----\n{checked.stderr}"
     code, text = start_fails(tmp_path / "absent.yaml")
     assert code == 2 and "cannot open" in text and "No such file" in text

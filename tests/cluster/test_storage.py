@@ -1,6 +1,7 @@
 """Flush, files and compaction of real nodes: S30, S51, S53, S56, S62, S74."""
 import pytest
 from conftest import until
+from edge import one_node, reconfigure
 
 
 def fill(node, prefix, n, value="x" * 200):
@@ -68,3 +69,29 @@ def test_flushed_data_survives_everything(cluster):
     until(ready, "all ready again")
     check(n2, "flushed", 40)
     check(n2, "logged", 40)
+
+
+def test_paced_merge_leaves_room_for_flushes_and_a_stop():
+    """S53, S132: merges rest when `storage.compaction_bandwidth` is used up; flushes pass them, and a stop gives them
+    up. What they were about is still there, and merged after the next start."""
+    cluster = one_node()
+    try:
+        node = cluster.nodes[0]
+        reconfigure(node, lambda text: text + "storage: {compaction_bandwidth: 1MiB/s}\n")
+        for round in range(8):  # the eighth flush makes merges due
+            for i in range(40):
+                assert node.put(f"big/{i}", f"{round}" * 50_000).status_code == 201
+            work(node, "flush")
+        assert node.put("small", "x").status_code == 201
+        work(node, "flush")
+        node.stop()
+        node.start()
+        for i in range(40):
+            assert node.value(f"big/{i}") == b"7" * 50_000
+        assert node.value("small") == b"x"
+        work(node, "compactions")
+        assert node.metric("ringfort_background_failures_total") == 0
+        for i in range(40):
+            assert node.value(f"big/{i}") == b"7" * 50_000
+    finally:
+        cluster.close()

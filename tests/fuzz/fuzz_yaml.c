@@ -16,12 +16,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     void              *space = rf_mem_alloc(sizeof(struct rf_node_config));
     struct rf_result   parsed =
         rf_tree_parse("fuzz.yaml", rf_slice(data + 1, size - 1), &document, &problems);
-    if (rf_ok(parsed)) {
-        parsed = rf_schema_apply(node ? rf_node_settings : rf_table_settings,
-                                 node ? rf_n_node_settings : rf_n_table_settings, &document, space,
-                                 &problems);
-    }
-    require(rf_ok(parsed) == (problems.count == 0));
+    /* Also what could be read only in part is checked. */
+    bool             fine = rf_ok(parsed);
+    struct rf_result applied = rf_schema_apply(node ? rf_node_settings : rf_table_settings,
+                                               node ? rf_n_node_settings : rf_n_table_settings,
+                                               &document, &document.root, space, &problems);
+    require((fine && rf_ok(applied)) == (problems.count == 0));
     for (size_t i = 0; i < problems.text.size; i++) {
         require(problems.text.data[i] >= 0x20 || problems.text.data[i] == '\n');
     }

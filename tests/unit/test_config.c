@@ -10,6 +10,7 @@
 #include "base/mem.h"
 #include "config/node_config.h"
 #include "config/table_config.h"
+#include "config/tokens.h"
 
 static const char good[] = "version: 1\n"
                            "node: {name: n1, data_dir: /d}\n"
@@ -89,7 +90,8 @@ static void defaults(void **state)
     assert_int_equal(2000, node->limits.request_timeout_ms);
     assert_int_equal(3 * 3600 * 1000, node->repair.hint_window_ms);
     assert_int_equal(50 << 20, node->repair.bandwidth);
-    assert_int_equal(500, node->storage.disk_reserve); /* hundredths of a percent */
+    assert_int_equal(500, node->storage.disk_reserve);       /* hundredths of a percent */
+    assert_int_equal(0, node->storage.compaction_bandwidth); /* no limit */
     assert_int_equal(500, node->clock.max_ahead_ms);
     assert_string_equal("/tmp/ca.crt", node->tls.ca); /* relative to the file */
     assert_string_equal("/tmp/tables.d", node->tables_dir);
@@ -147,6 +149,71 @@ static void all_problems_at_once(void **state)
     assert_true(problems.count >= 13);
 }
 
+static uint32_t occurrences(const char *text)
+{
+    uint32_t n = 0;
+    rf_buf_append(&problems.text, "", 1);
+    problems.text.size--;
+    for (const char *at = (const char *)problems.text.data; (at = strstr(at, text)) != NULL; at++) {
+        n++;
+    }
+    return n;
+}
+
+/* Goal: a mistake of form (duplicate key, anchor, alias) does not hide wrong values before and behind
+ * it, and is told once. */
+static void forms_hide_no_values(void **state)
+{
+    (void)state;
+    assert_int_equal(RF_CONFIG_INVALID, load("version: 2\n"
+                                             "node: &a {name: n1, data_dir: /d}\n"
+                                             "cluster: *a\n"
+                                             "listen: {peer: nonsense}\n"
+                                             "listen: {client: nonsense}\n"
+                                             "tls: {ca: *a, cert: !!str x}\n"
+                                             "storage: {partitions: 12}\n"
+                                             "auth: none\n"));
+    assert_problem(":1:10: error: version: 2 is above");
+    assert_problem(":2:7: error: anchors, aliases and tags");
+    assert_problem(":3:10: error: anchors, aliases and tags");
+    assert_problem(":4:16: error: listen.peer: expected an address");
+    assert_problem(":5:1: error: duplicate key 'listen'");
+    assert_problem(":5:18: error: listen.client: expected an address");
+    assert_problem(":6:11: error: anchors, aliases and tags");
+    assert_problem(":6:21: error: anchors, aliases and tags");
+    assert_problem(":6:1: error: the key 'tls.key' is missing");
+    assert_problem(":7:23: error: storage.partitions: must be a power of two");
+    assert_int_equal(10, problems.count);
+    assert_int_equal(10, occurrences(": error: "));
+    again();
+    /* No YAML from some place on: what was read is checked, what was not is not called missing. */
+    assert_int_equal(RF_CONFIG_INVALID,
+                     load("version: 2\nnode: {name: \"-x\"}\nlog: {level: [}\n"));
+    assert_problem(":1:10: error: version: 2 is above");
+    assert_problem(":2:14: error: node.name: expected a name");
+    assert_int_equal(0, occurrences("is missing"));
+}
+
+/* Goal: a missing key is told at the map that lacks it. */
+static void missing_keys_have_a_place(void **state)
+{
+    (void)state;
+    assert_int_equal(RF_CONFIG_INVALID, load("version: 1\n"
+                                             "node: {name: n1}\n"
+                                             "listen: {}\n"
+                                             "auth:\n"
+                                             "  {}\n"
+                                             "cluster: {name: c, seeds: []}\n"));
+    assert_problem(
+        ":2:1: error: the key 'node.data_dir' is missing (directory of this node's data)\n"
+        "    node: {name: n1}\n    ^\n");
+    assert_problem(":3:1: error: the key 'listen.peer' is missing");
+    assert_problem(":1:1: error: the key 'tls.ca' is missing");
+    assert_problem(":4:1: error: the key 'auth.tokens_file' is missing");
+    assert_problem(":6:27: error: cluster.seeds: at least one seed");
+    assert_int_equal(problems.count, occurrences(": error: "));
+}
+
 static void refused(const char *more, const char *expected)
 {
     again();
@@ -202,6 +269,90 @@ static void open_access_is_explicit(void **state)
     strcat(text, "auth: open\n");
     assert_int_equal(RF_CONFIG_INVALID, load(text));
     assert_problem("auth: expected the word none, or a map");
+}
+
+static enum rf_rc listen_on(const char *client, const char *peer)
+{
+    char text[1024];
+    again();
+    snprintf(text, sizeof(text),
+             "version: 1\nnode: {name: n1, data_dir: /d}\n"
+             "cluster: {name: c, seeds: [\"127.0.0.1:1\"]}\n"
+             "listen: {client: \"%s\", peer: \"%s\"}\n"
+             "tls: {ca: ca.crt, cert: a.crt, key: a.key}\nauth: none\n",
+             client, peer);
+    return load(text);
+}
+
+/* Goal: clients and peers never share a socket: threads share ports, so nothing else would notice. */
+static void ports_are_apart(void **state)
+{
+    (void)state;
+    assert_int_equal(RF_CONFIG_INVALID, listen_on("127.0.0.1:1", "127.0.0.1:1"));
+    assert_problem(":4:39: error: listen.peer: clients and peers need ports of their own");
+    assert_int_equal(RF_CONFIG_INVALID, listen_on("0.0.0.0:1", "127.0.0.1:1"));
+    assert_int_equal(RF_CONFIG_INVALID, listen_on("127.0.0.1:1", "[::]:1"));
+    assert_int_equal(RF_OK, listen_on("127.0.0.1:1", "127.0.0.2:1"));
+    assert_int_equal(RF_OK, listen_on("127.0.0.1:1", "127.0.0.1:11"));
+}
+
+/* ---- Tokens ------------------------------------------------------------------------------- */
+
+#define HASH "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+
+static enum rf_rc load_tokens(const char *text, struct rf_tokens *ret_tokens)
+{
+    again();
+    *ret_tokens = (struct rf_tokens){0};
+    snprintf(path, sizeof(path), "/tmp/rf-tokens-XXXXXX");
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    assert_int_equal((ssize_t)strlen(text), write(fd, text, strlen(text)));
+    close(fd);
+    enum rf_rc rc = rf_tokens_load(path, ret_tokens, &problems).rc;
+    unlink(path);
+    return rc;
+}
+
+/* Goal: the tokens file has a schema as the others have: a mistyped `expires` is a token for ever. */
+static void tokens(void **state)
+{
+    (void)state;
+    static struct rf_tokens list;
+    assert_int_equal(RF_OK, load_tokens("tokens:\n  - {id: a, role: admin, sha256: " HASH "}\n"
+                                        "  - {id: b, role: admin, sha256: " HASH
+                                        ", expires: 2001-01-01T00:00:00Z}\n",
+                                        &list));
+    assert_int_equal(2, list.n);
+    assert_string_equal("a", list.list[0].id);
+    assert_int_equal(0x01, list.list[0].sha256[0]);
+    assert_int_equal(0, list.list[0].expires_ms);
+    assert_int_equal(UINT64_C(978307200000), list.list[1].expires_ms);
+    assert_int_equal(RF_CONFIG_INVALID,
+                     load_tokens("tokns: []\n"
+                                 "tokens:\n"
+                                 "  - {id: a, role: admin, sha256: " HASH
+                                 ", expire: 2001-01-01T00:00:00Z}\n"
+                                 "  - {id: b, rolle: admin, sha256: 12}\n"
+                                 "  - {id: c, role: king, sha256: " HASH ", expires: tomorrow}\n"
+                                 "  - text\n"
+                                 "  - {id: d, id: e, role: admin}\n",
+                                 &list));
+    assert_problem(":1:1: error: unknown key 'tokns'; did you mean 'tokens'?");
+    assert_problem(":3:100: error: unknown key 'expire'; did you mean 'expires'?");
+    assert_problem(":4:13: error: unknown key 'rolle'; did you mean 'role'?");
+    assert_problem(":4:5: error: the key 'role' is missing");
+    assert_problem(":4:35: error: sha256: must be the SHA-256 of the whole token");
+    assert_problem(":5:19: error: role: unknown role; known is 'admin'");
+    assert_problem("error: expires: must look like 2027-01-01T00:00:00Z");
+    assert_problem(":6:5: error: expected a token: {id, sha256, role}");
+    assert_problem(":7:13: error: duplicate key 'id'");
+    assert_problem(":7:5: error: the key 'sha256' is missing");
+    assert_int_equal(10, problems.count);
+    assert_int_equal(RF_CONFIG_INVALID, load_tokens("{}\n", &list));
+    assert_problem(":1:1: error: the key 'tokens' is missing");
+    assert_int_equal(RF_CONFIG_INVALID, load_tokens("tokens: {id: a}\n", &list));
+    assert_problem(":1:9: error: tokens: expected a list");
 }
 
 /* ---- Tables ------------------------------------------------------------------------------- */
@@ -338,6 +489,10 @@ int main(void)
         TEST(open_access_is_explicit),
         TEST(tables),
         TEST(keys_without_effect),
+        TEST(forms_hide_no_values),
+        TEST(missing_keys_have_a_place),
+        TEST(ports_are_apart),
+        TEST(tokens),
     };
     return cmocka_run_group_tests_name("config", tests, NULL, NULL);
 }

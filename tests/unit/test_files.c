@@ -105,6 +105,65 @@ static void limits_flush(void **state)
     assert_in_range(rf_store_stats(store).memtable_bytes, 60000, 200000);
 }
 
+/* Rows of a table, all new to it. */
+static void add_rows(struct files_fixture *files, uint64_t table, unsigned from, unsigned n)
+{
+    for (unsigned i = from; i < from + n; i++) {
+        char key[16];
+        snprintf(key, sizeof(key), "k%u", i);
+        struct rf_row row = row_of(key, 1, "a value of some length, so that it adds up");
+        assert_int_equal(RF_STORE_STORED, apply_row(store_of(files), table, &row, RF_APPLY_MERGE));
+    }
+}
+
+/* Goal: when the memory of all tables is at its bound, the largest table is flushed and the others stay
+ * (S51). Method: three tables of which each is below a table's own bound. */
+static void largest_table_goes_first(void **state)
+{
+    struct files_fixture *files = *state;
+    files->base.config.memtable_max = 1000000;
+    files->base.config.memtable_total_max = 200000;
+    reopen(files);
+    struct rf_store *store = store_of(files);
+    add_rows(files, TEST_TABLE, 0, 50);
+    add_rows(files, TEST_TABLE + 2, 0, 200);
+    assert_false(rf_store_flush_wanted(store));
+    unsigned n = 0;
+    while (n < 10000 && !rf_store_flush_wanted(store)) {
+        add_rows(files, TEST_TABLE + 1, n++, 1);
+    }
+    assert_in_range(n, 201, 9999);
+    assert_int_equal(0, run_jobs(store, 1));
+    struct rf_store_stats stats = rf_store_stats(store);
+    assert_int_equal(250, stats.memtable_rows); /* those of the two others */
+    assert_int_equal(n, stats.flushed_rows);
+    assert_true(stats.memtable_bytes < 200000);
+}
+
+/* Goal: memory stays at its bound whatever the number of tables (S51). Method: rows for 200 tables in
+ * turn; jobs run after each hundred, which take up to 220,000 bytes for as many new memtables. */
+static void many_tables_are_bounded(void **state)
+{
+    struct files_fixture *files = *state;
+    files->base.config.memtable_max = 100000;
+    files->base.config.memtable_total_max = 600000;
+    reopen(files);
+    struct rf_store *store = store_of(files);
+    for (unsigned i = 0; i < 10000; i++) {
+        add_rows(files, TEST_TABLE + i % 200, i / 200, 1);
+        assert_true(rf_store_stats(store).memtable_bytes < 900000);
+        if (i % 100 == 0) {
+            assert_int_equal(0, run_jobs(store, 1));
+        }
+    }
+    assert_true(rf_store_stats(store).flushes >= 2);
+    for (unsigned table = 0; table < 200; table += 7) {
+        struct rf_store_done done = read_key(store, TEST_TABLE + table, rf_slice_str("k3"));
+        assert_int_equal(RF_STORE_FOUND, done.status);
+        rf_blob_drop(done.row.blob);
+    }
+}
+
 /* Goal: the log's bound flushes what pins the oldest segment, so that it can go. */
 static void log_limit(void **state)
 {
@@ -767,6 +826,8 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make_files, drop_files)
     const struct CMUnitTest tests[] = {
         TEST(limits_flush),
+        TEST(largest_table_goes_first),
+        TEST(many_tables_are_bounded),
         TEST(log_limit),
         TEST(files_left_out),
         TEST(expiry_and_markers),

@@ -74,6 +74,50 @@ static void valid_forms(void **state)
     EXPECT(RF_MORE, "");
 }
 
+static void has_path(const char *target, const char *path, const char *query)
+{
+    struct rf_http_request request;
+    char                   text[200];
+    snprintf(text, sizeof(text), "GET %s HTTP/1.1\r\n" HOST "\r\n", target);
+    assert_int_equal(RF_OK, rf_http_parse(rf_slice_str(text), &request).rc);
+    assert_slice(request.path, path);
+    assert_slice(request.query, query);
+}
+
+/* Goal: a target with scheme and host is the same request (RFC 9112, 3.2.2). */
+static void absolute_form(void **state)
+{
+    (void)state;
+    has_path("http://a/b?c=d", "/b", "c=d");
+    has_path("HTTPS://a:7443/b@c", "/b@c", "");
+    has_path("https://[::1]:7443", "/", "");
+    has_path("https://a?x=/y", "/", "x=/y");
+}
+
+static void peeked(const char *bytes, enum rf_http_method method, const char *path)
+{
+    struct rf_http_request request;
+    uint8_t               *copy = malloc(strlen(bytes) + 1);
+    memcpy(copy, bytes, strlen(bytes));
+    rf_http_peek(rf_slice(copy, strlen(bytes)), &request);
+    assert_int_equal(method, request.method);
+    assert_slice(request.path, path);
+    free(copy);
+}
+
+/* Goal: what a refused or cut head was about, as far as it can be told. */
+static void peeking(void **state)
+{
+    (void)state;
+    peeked("", RF_HTTP_OTHER, "");
+    peeked("POST", RF_HTTP_OTHER, "");
+    peeked("POST ", RF_HTTP_POST, "");
+    peeked("POST /a", RF_HTTP_POST, "/a");
+    peeked("PUT https://h/a?b", RF_HTTP_PUT, "/a");
+    peeked("DELETE /a HTTP/7", RF_HTTP_DELETE, "/a");
+    peeked("\x16\x03", RF_HTTP_OTHER, "");
+}
+
 static bool keeps_alive(const char *text)
 {
     struct rf_http_request request;
@@ -140,7 +184,10 @@ static void ambiguous_forms(void **state)
 static void request_lines(void **state)
 {
     (void)state;
-    EXPECT(RF_BAD_REQUEST, "GET http://a/ HTTP/1.1\r\n" HOST "\r\n");
+    EXPECT(RF_BAD_REQUEST, "GET ftp://a/ HTTP/1.1\r\n" HOST "\r\n");
+    EXPECT(RF_BAD_REQUEST, "GET http:///x HTTP/1.1\r\n" HOST "\r\n");
+    EXPECT(RF_BAD_REQUEST, "GET http://u@a/ HTTP/1.1\r\n" HOST "\r\n");
+    EXPECT(RF_BAD_REQUEST, "GET http:/a HTTP/1.1\r\n" HOST "\r\n");
     EXPECT(RF_BAD_REQUEST, "OPTIONS * HTTP/1.1\r\n" HOST "\r\n");
     EXPECT(RF_BAD_REQUEST, "CONNECT a:443 HTTP/1.1\r\n" HOST "\r\n");
     EXPECT(RF_BAD_REQUEST, "GET  / HTTP/1.1\r\n" HOST "\r\n");
@@ -307,7 +354,8 @@ static void json_strings(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(valid_forms),     cmocka_unit_test(keep_alive),
+        cmocka_unit_test(valid_forms),     cmocka_unit_test(absolute_form),
+        cmocka_unit_test(peeking),         cmocka_unit_test(keep_alive),
         cmocka_unit_test(ambiguous_forms), cmocka_unit_test(request_lines),
         cmocka_unit_test(limits),          cmocka_unit_test(percent_decoding),
         cmocka_unit_test(queries),         cmocka_unit_test(base64),

@@ -133,14 +133,72 @@ static void wrong_values(void **state)
     put_refused("{\"key\":\"a\",\"value\":\"\",\"tll\":1}", "/tll",
                 "unknown member; did you mean 'ttl'?");
     put_refused("{\"key\":\"a\",\"value\":\"\",\"a/b~c\":1}", "/a~1b~0c", "unknown member");
-    static const char twice[] = "{\"key\":\"k\",\"value\":\"\",\"table\":\"u\"}";
-    parse(RF_CLIENT_PUT, "table=t", twice, sizeof(twice) - 1);
-    assert_error("/table", "is given twice");
     char body[3000];
     snprintf(body, sizeof(body), "{\"key\":\"%02049d\",\"value\":\"\"}", 0);
     put_refused(body, "/key", "a key has 1 to 2048 bytes");
     snprintf(body, sizeof(body), "{\"key\":\"%02048d\",\"value\":\"\"}", 0);
     put(body);
+    assert_good();
+}
+
+static void del(const char *query, const char *body)
+{
+    parse(RF_CLIENT_DELETE, query, body, strlen(body));
+}
+
+static void contradicts(enum rf_client_kind kind, const char *query, const char *body,
+                        const char *detail)
+{
+    parse(kind, query, body, strlen(body));
+    assert_int_equal(RF_BAD_REQUEST, item.rc);
+    if (strstr(item.detail, detail) == NULL) {
+        fail_msg("expected %s in %s", detail, item.detail);
+    }
+}
+
+/* Goal: what the body of a DELETE says counts as if the query said it (the chapter on items): a delete
+ * never goes to another table or key than the client named. */
+static void bodies_of_deletes(void **state)
+{
+    (void)state;
+    del("key=k", "{\"table\":\"t\",\"timestamp\":5,\"w\":1}");
+    assert_good();
+    assert_string_equal("t", item.table);
+    assert_true(item.timestamp_ms == 5 && item.quorum == 1);
+    del("", "{\"key\":\"k\"}");
+    assert_good();
+    assert_slice(rf_buf_slice(&item.key), "k");
+    del("", "{\"key_b64\":\"aw==\"}");
+    assert_good();
+    assert_slice(rf_buf_slice(&item.key), "k");
+    del("key=k", "{\"value\":\"\"}");
+    assert_error("/value", "unknown member");
+    del("key=k", "{\"tabel\":\"t\"}");
+    assert_error("/tabel", "unknown member; did you mean 'table'?");
+    del("key=k&table=t", "{\"table\":7}");
+    assert_error("/table", "a table name");
+    del("key=k", "[]");
+    assert_int_equal(RF_BAD_JSON, item.rc);
+    del("", "{}");
+    assert_error("/key", "is missing");
+}
+
+/* Goal: query and body may say the same, never two things. */
+static void query_and_body(void **state)
+{
+    (void)state;
+    del("key=k&table=t&w=2&timestamp=5", "{\"key\":\"k\",\"table\":\"t\",\"w\":2,\"timestamp\":5}");
+    assert_good();
+    assert_slice(rf_buf_slice(&item.key), "k");
+    assert_string_equal("t", item.table);
+    contradicts(RF_CLIENT_DELETE, "key=k", "{\"key\":\"l\"}", "the key in the body");
+    contradicts(RF_CLIENT_DELETE, "key=k&table=t", "{\"table\":\"u\"}", "the table in the body");
+    contradicts(RF_CLIENT_DELETE, "key=k&timestamp=5", "{\"timestamp\":6}", "the timestamp");
+    contradicts(RF_CLIENT_PUT, "table=t", "{\"key\":\"k\",\"value\":\"\",\"table\":\"u\"}",
+                "the table in the body");
+    contradicts(RF_CLIENT_PUT, "w=1", "{\"key\":\"k\",\"value\":\"\",\"w\":2}", "w in the body");
+    static const char same[] = "{\"key\":\"k\",\"value\":\"\",\"table\":\"t\"}";
+    parse(RF_CLIENT_PUT, "table=t", same, sizeof(same) - 1);
     assert_good();
 }
 
@@ -185,10 +243,9 @@ static void queries(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(good_bodies),
-        cmocka_unit_test(bad_bodies),
-        cmocka_unit_test(wrong_values),
-        cmocka_unit_test(queries),
+        cmocka_unit_test(good_bodies),    cmocka_unit_test(bad_bodies),
+        cmocka_unit_test(wrong_values),   cmocka_unit_test(bodies_of_deletes),
+        cmocka_unit_test(query_and_body), cmocka_unit_test(queries),
     };
     return cmocka_run_group_tests_name("item_request", tests, NULL, NULL);
 }

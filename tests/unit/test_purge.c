@@ -166,6 +166,8 @@ static struct rf_result watch_sync(void *context, struct rf_file file)
     }
 PASS(pread, (void *context, struct rf_file file, void *to, size_t size, uint64_t offset), file, to,
      size, offset)
+PASS(push_out, (void *context, struct rf_file file, uint64_t offset, uint64_t size), file, offset,
+     size)
 PASS(size, (void *context, struct rf_file file, uint64_t *ret), file, ret)
 PASS(truncate, (void *context, struct rf_file file, uint64_t size), file, size)
 PASS(rename, (void *context, const char *from, const char *to), from, to)
@@ -195,6 +197,7 @@ static struct rf_fs watched_fs(struct world *world)
         .pread = watch_pread,
         .pwrite = watch_pwrite,
         .sync = watch_sync,
+        .push_out = watch_push_out,
         .size = watch_size,
         .truncate = watch_truncate,
         .rename = watch_rename,
