@@ -2,37 +2,17 @@
 # Three nodes on this machine beside Redis (master and two replicas) and nginx, by the same client
 # in one run. Usage: tools/bench_cluster.sh BIN [--json FILE] [--seconds N] [--only SYSTEM]
 set -euo pipefail
-bin=$1
+bin=$1 bench=cluster systems='ringfort|redis|nginx'
 shift
-seconds=3 rows='' only=''
-while (($#)); do
-    case $1 in
-    --json) rows=$(realpath -m "$2"); shift 2 ;;
-    --seconds) seconds=$2; shift 2 ;;
-    --only) only=$2; shift 2 ;; # ringfort, redis or nginx
-    *) echo "usage: ./dev bench cluster [--json FILE] [--seconds N] [--only ringfort|redis|nginx]" >&2; exit 64 ;;
-    esac
-done
-here=$(dirname "$(readlink -f "$0")")
-work=$(mktemp -d "${TMPDIR:-/tmp}/ringfort-bench.XXXXXX")
-keep=${rows:-$work/rows.json}
-: >"$keep"
-export RINGFORT_DEV_DIR=$work/cluster
-keys=100000 port=${RINGFORT_BENCH_PORT:-18400} started=()
-
-finish() {
-    for pid in ${started[@]+"${started[@]}"}; do kill "$pid" 2>/dev/null || true; done
-    "$bin/ringfort" dev down >/dev/null 2>&1 || true
-    rm -rf "$work"
-}
-trap finish EXIT
+. "$(dirname "$(readlink -f "$0")")/bench_lib.sh"
+bench_options "$@"
+bench_begin
+keys=100000
 
 wants() { [ -z "$only" ] || [ "$only" = "$1" ]; }
 
 # --- Ringfort: its certificates serve the others too
-"$bin/ringfort" dev up --threads 1 --port "$port" >"$work/env"
-# shellcheck source=/dev/null
-. "$work/env"
+bench_up --threads 1
 ca=$RINGFORT_CA cert=$RINGFORT_DEV_DIR/n1/node.crt key=$RINGFORT_DEV_DIR/n1/node.key
 if wants ringfort; then
     pids=$(cat "$RINGFORT_DEV_DIR"/n*/pid | paste -sd,)
@@ -91,40 +71,15 @@ fi
 
 # --- nginx: parse and answer, no work
 if wants nginx && command -v nginx >/dev/null; then
-    mkdir "$work/nginx"
     for bytes in 100 1024; do
         body=$(head -c $((bytes * 4 / 3 + 150)) /dev/zero | tr '\0' x)
-        cat >"$work/nginx/conf" <<CONF
-worker_processes 1;
-daemon off;
-pid $work/nginx/pid;
-error_log $work/nginx/log;
-events { worker_connections 1024; }
-http {
-    access_log off;
-    keepalive_requests 1000000000;
-    client_body_temp_path $work/nginx/body; proxy_temp_path $work/nginx/proxy;
-    fastcgi_temp_path $work/nginx/fastcgi; uwsgi_temp_path $work/nginx/uwsgi; scgi_temp_path $work/nginx/scgi;
-    server {
-        listen 127.0.0.1:$((port + 30)) ssl;
-        ssl_certificate $cert; ssl_certificate_key $key; ssl_protocols TLSv1.3;
-        location / { default_type application/json; return 200 "$body"; }
-    }
-}
-CONF
-        nginx -c "$work/nginx/conf" -e "$work/nginx/log" &
-        master=$!
-        started=("$master")
-        for _ in $(seq 100); do
-            ! curl -s --cacert "$ca" "https://127.0.0.1:$((port + 30))/" >/dev/null || break
-            sleep 0.1
-        done
-        pids=$(pgrep -P "$master" | paste -sd,)
+        bench_nginx $((port + 30)) "$body"
+        pids=$(pgrep -P "$nginx" | paste -sd,)
         "$bin/ringfort" bench --url "https://127.0.0.1:$((port + 30))" --ca "$ca" --pids "$pids" --json "$keep" \
             --seconds "$seconds" --path "/api/v1/item?key=bench00000000000" --system nginx --workload get \
             --value-bytes $bytes | tail -n 1
-        kill "$master"
-        wait "$master" 2>/dev/null || true
+        kill "$nginx"
+        wait "$nginx" 2>/dev/null || true
         started=()
     done
 fi

@@ -75,11 +75,16 @@ int rf_cmd_config_check(struct rf_cli *cli)
     struct rf_problems problems = {0};
     uint32_t           tables = check_all(cli->words[0], &problems);
     bool               good = problems.count == 0;
+    if (!cli->json && problems.n_warnings != 0) {
+        fwrite(problems.warnings.data, 1, problems.warnings.size, stderr);
+    }
     if (cli->json) {
         struct rf_buf json = {0};
         rf_buf_append_str(&json, good ? "{\"valid\":true,\"problems\":"
                                       : "{\"valid\":false,\"problems\":");
         rf_json_string(&json, rf_buf_slice(&problems.text));
+        rf_buf_append_str(&json, ",\"warnings\":");
+        rf_json_string(&json, rf_buf_slice(&problems.warnings));
         printf("%.*s}\n", (int)json.size, (const char *)json.data);
         rf_buf_fini(&json);
     } else if (good) {
@@ -132,9 +137,11 @@ static void print_row(const struct rf_setting *row, const char *file, bool json,
         struct rf_buf text = {0};
         rf_json_string(&text, rf_slice_str(row->doc));
         printf("%s{\"key\":\"%s\",\"file\":\"%s\",\"type\":\"%s\",\"default\":\"%s\",\"live\":%s,"
-               "\"doc\":%.*s}",
+               "\"effect\":%s,\"doc\":%.*s}",
                first ? "" : ",", row->path, file, type_name(row->type), def,
-               row->live ? "true" : "false", (int)text.size, (const char *)text.data);
+               row->effect == RF_EFFECT_LIVE ? "true" : "false",
+               row->effect == RF_EFFECT_NOT_YET ? "false" : "true", (int)text.size,
+               (const char *)text.data);
         rf_buf_fini(&text);
         return;
     }
@@ -147,7 +154,9 @@ static void print_row(const struct rf_setting *row, const char *file, bool json,
         printf("\n  range: %lld to %lld%s", (long long)row->min, (long long)row->max, unit);
     }
     printf("\n  default: %s\n  %s\n", def,
-           row->live ? "takes effect on `config reload`" : "takes effect at the next start");
+           row->effect == RF_EFFECT_NOT_YET ? "has no effect yet"
+           : row->effect == RF_EFFECT_LIVE  ? "takes effect on `config reload`"
+                                            : "takes effect at the next start");
 }
 
 /* The row itself, or a row of the section. */
@@ -214,7 +223,8 @@ static void print_defaults(const struct rf_setting *rows, uint32_t n)
     for (uint32_t i = 0; i < n; i++) {
         const struct rf_setting *row = &rows[i];
         const char *def = row->def == NULL ? "(required)" : row->def[0] == 0 ? "(unset)" : row->def;
-        printf("%-28s %-28s # %s\n", row->path, def, row->doc);
+        printf("%-28s %-28s # %s%s\n", row->path, def, row->doc,
+               row->effect == RF_EFFECT_NOT_YET ? " (no effect yet)" : "");
     }
 }
 
@@ -250,6 +260,7 @@ int rf_cmd_config_reload(struct rf_cli *cli)
                            ? NULL
                            : json_loadb((const char *)result.body.data, result.body.size, 0, NULL);
     const char *problems = json_string_value(json_object_get(root, "problems"));
+    const char *warnings = json_string_value(json_object_get(root, "warnings"));
     if (code == RF_EXIT_OK && (problems == NULL || result.status >= 500)) {
         code = rf_cli_problem(cli, &result);
     } else if (code == RF_EXIT_OK) {
@@ -259,6 +270,7 @@ int rf_cmd_config_reload(struct rf_cli *cli)
             print_list("changed", json_object_get(root, "reloaded"));
             print_list("needs a restart:", json_object_get(root, "restart_needed"));
         }
+        fputs(warnings == NULL ? "" : warnings, stderr);
         fputs(problems, stderr);
         code = result.status == 200 ? RF_EXIT_OK : RF_EXIT_INVALID;
     }

@@ -363,6 +363,10 @@ static void take_leaf(struct checker *checker, const struct rf_setting *row,
     if (!rf_ok(rf_setting_parse(row, entry->text, checker->base_dir, checker->target, why))) {
         rf_problem_at(checker->problems, checker->document, entry->line, entry->column, "%s: %s",
                       row->path, why);
+    } else if (row->effect == RF_EFFECT_NOT_YET &&
+               !(row->type == RF_SET_BOOL && strcmp(entry->text, "false") == 0)) {
+        rf_warning_at(checker->problems, checker->document, entry->key_line, entry->key_column,
+                      "%s has no effect yet", row->path);
     }
 }
 

@@ -23,6 +23,12 @@ enum rf_setting_type {
     RF_SET_NONE_OR_MAP, /* bool: true for the word `none`; a map has rows of its own */
 };
 
+enum rf_setting_effect {
+    RF_EFFECT_AT_START,
+    RF_EFFECT_LIVE,    /* on reload */
+    RF_EFFECT_NOT_YET, /* what it sets is not built */
+};
+
 #define RF_ADDRESS_MAX 95u
 #define RF_PATH_MAX 1023u
 #define RF_ADDRESSES_MAX 32u
@@ -39,8 +45,9 @@ struct rf_setting {
     int64_t              min, max; /* numbers: inclusive; text: max length */
     const char          *def;      /* as it would be written; NULL: required; "": unset */
     const char          *choices;  /* CHOICE: "a|b|c"; other numbers: a word for 0, as "off" */
-    bool                 live;     /* takes effect on reload */
-    const char          *doc;
+    /* When a change takes effect; one that is accepted without effect is told (a warning). */
+    enum rf_setting_effect effect;
+    const char            *doc;
 };
 
 /* Checks a map of the document (the root, or an item of a list) against the rows and fills the struct,

@@ -22,19 +22,20 @@ struct file_config {
 
 #define AT(field) (uint32_t) offsetof(struct token_config, field)
 
-/* path, type, offset, min, max, default, choices, live, doc */
+/* path, type, offset, min, max, default, choices, effect, doc */
 static const struct rf_setting file_settings[] = {
     {"version", RF_SET_VERSION, (uint32_t)offsetof(struct file_config, version), 1, 1, "1", NULL,
-     true, "format of this file: 1"},
+     RF_EFFECT_LIVE, "format of this file: 1"},
     {"tokens", RF_SET_SUBTREE, (uint32_t)offsetof(struct file_config, tokens), 0, 0, NULL, NULL,
-     true, "a list of {id, sha256, role}"},
+     RF_EFFECT_LIVE, "a list of {id, sha256, role}"},
 };
 static const struct rf_setting token_settings[] = {
-    {"id", RF_SET_TEXT, AT(id), 1, 63, NULL, NULL, true, "names the token in the log"},
-    {"sha256", RF_SET_TEXT, AT(sha256), 1, 64, NULL, NULL, true,
+    {"id", RF_SET_TEXT, AT(id), 1, 63, NULL, NULL, RF_EFFECT_LIVE, "names the token in the log"},
+    {"sha256", RF_SET_TEXT, AT(sha256), 1, 64, NULL, NULL, RF_EFFECT_LIVE,
      "the SHA-256 of the whole token, 64 lower-case hex digits"},
-    {"role", RF_SET_NAME, AT(role), 1, 63, NULL, NULL, true, "admin"},
-    {"expires", RF_SET_TEXT, AT(expires), 1, 32, "", NULL, true, "as 2027-01-01T00:00:00Z"},
+    {"role", RF_SET_NAME, AT(role), 1, 63, NULL, NULL, RF_EFFECT_LIVE, "admin"},
+    {"expires", RF_SET_TEXT, AT(expires), 1, 32, "", NULL, RF_EFFECT_LIVE,
+     "as 2027-01-01T00:00:00Z"},
 };
 
 static int hex_digit(char c)

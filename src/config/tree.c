@@ -11,16 +11,16 @@
 /* ---- Problems ----------------------------------------------------------------------------- */
 
 /* Text from a file must not steer the terminal that shows the problem. */
-static void append_clean(struct rf_problems *problems, const char *text)
+static void append_clean(struct rf_buf *to, const char *text)
 {
     for (; *text != 0; text++) {
         unsigned char c = (unsigned char)*text;
-        rf_buf_append(&problems->text, c < 0x20 || c == 0x7f ? "?" : text, 1);
+        rf_buf_append(to, c < 0x20 || c == 0x7f ? "?" : text, 1);
     }
 }
 
-static void append_line(struct rf_problems *problems, const struct rf_document *document,
-                        uint32_t line, uint32_t column)
+static void append_line(struct rf_buf *to, const struct rf_document *document, uint32_t line,
+                        uint32_t column)
 {
     const char *at = document->source.size == 0 ? "" : (const char *)document->source.data;
     const char *end = at + document->source.size;
@@ -34,34 +34,71 @@ static void append_line(struct rf_problems *problems, const struct rf_document *
     const char *newline = memchr(at, '\n', (size_t)(end - at));
     size_t      n = newline == NULL ? (size_t)(end - at) : (size_t)(newline - at);
     n = n > 160 ? 160 : n;
-    rf_buf_append_str(&problems->text, "    ");
+    rf_buf_append_str(to, "    ");
     for (size_t i = 0; i < n; i++) {
         unsigned char c = (unsigned char)at[i];
-        rf_buf_append(&problems->text, c < 0x20 || c == 0x7f ? " " : (const char *)&at[i], 1);
+        rf_buf_append(to, c < 0x20 || c == 0x7f ? " " : (const char *)&at[i], 1);
     }
-    rf_buf_append_str(&problems->text, "\n    ");
+    rf_buf_append_str(to, "\n    ");
     for (uint32_t c = 1; c < column && c <= n; c++) {
-        rf_buf_append_str(&problems->text, " ");
+        rf_buf_append_str(to, " ");
     }
-    rf_buf_append_str(&problems->text, "^\n");
+    rf_buf_append_str(to, "^\n");
+}
+
+static void append_at(struct rf_buf *to, const struct rf_document *document, uint32_t line,
+                      uint32_t column, const char *kind, const char *text)
+{
+    char head[64];
+    snprintf(head, sizeof(head), ":%u:%u: %s: ", line, column, kind);
+    rf_buf_append_str(to, document->path);
+    rf_buf_append_str(to, head);
+    append_clean(to, text);
+    rf_buf_append_str(to, "\n");
+    append_line(to, document, line, column);
 }
 
 void rf_problem_at(struct rf_problems *problems, const struct rf_document *document, uint32_t line,
                    uint32_t column, const char *format, ...)
 {
     char    text[512];
-    char    head[64];
     va_list args;
     va_start(args, format);
     vsnprintf(text, sizeof(text), format, args);
     va_end(args);
-    snprintf(head, sizeof(head), ":%u:%u: error: ", line, column);
-    rf_buf_append_str(&problems->text, document->path);
-    rf_buf_append_str(&problems->text, head);
-    append_clean(problems, text);
-    rf_buf_append_str(&problems->text, "\n");
-    append_line(problems, document, line, column);
+    append_at(&problems->text, document, line, column, "error", text);
     problems->count++;
+}
+
+void rf_warning_at(struct rf_problems *problems, const struct rf_document *document, uint32_t line,
+                   uint32_t column, const char *format, ...)
+{
+    char    text[512];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof(text), format, args);
+    va_end(args);
+    append_at(&problems->warnings, document, line, column, "warning", text);
+    problems->n_warnings++;
+}
+
+static void append_problem(struct rf_problems *problems, const char *path, const char *text)
+{
+    rf_buf_append_str(&problems->text, path);
+    rf_buf_append_str(&problems->text, path[0] == 0 ? "error: " : ": error: ");
+    append_clean(&problems->text, text);
+    rf_buf_append_str(&problems->text, "\n");
+    problems->count++;
+}
+
+void rf_problem_in(struct rf_problems *problems, const char *path, const char *format, ...)
+{
+    char    text[1024];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof(text), format, args);
+    va_end(args);
+    append_problem(problems, path, text);
 }
 
 void rf_problem(struct rf_problems *problems, const char *format, ...)
@@ -71,16 +108,15 @@ void rf_problem(struct rf_problems *problems, const char *format, ...)
     va_start(args, format);
     vsnprintf(text, sizeof(text), format, args);
     va_end(args);
-    rf_buf_append_str(&problems->text, "error: ");
-    append_clean(problems, text);
-    rf_buf_append_str(&problems->text, "\n");
-    problems->count++;
+    append_problem(problems, "", text);
 }
 
 void rf_problems_fini(struct rf_problems *problems)
 {
     rf_buf_fini(&problems->text);
+    rf_buf_fini(&problems->warnings);
     problems->count = 0;
+    problems->n_warnings = 0;
 }
 
 static uint32_t edit_distance(const char *a, const char *b)
@@ -335,7 +371,7 @@ struct rf_result rf_tree_parse(const char *path, struct rf_slice source,
         return rf_result(RF_NO_MEMORY);
     }
     if (source.size > RF_TREE_SIZE_MAX) {
-        rf_problem(problems, "%s is larger than 1 MiB", path);
+        rf_problem_in(problems, path, "the file is larger than 1 MiB");
         return rf_result(RF_CONFIG_INVALID);
     }
     struct builder builder = {.document = ret_document, .problems = problems};
@@ -359,7 +395,7 @@ struct rf_result rf_tree_load(const char *path, struct rf_document *ret_document
     *ret_document = (struct rf_document){0};
     FILE *file = fopen(path, "rbe");
     if (file == NULL) {
-        rf_problem(problems, "cannot open %s: %m", path);
+        rf_problem_in(problems, path, "cannot open the file: %m");
         return rf_result(RF_CONFIG_INVALID);
     }
     size_t got = 1;
@@ -371,7 +407,7 @@ struct rf_result rf_tree_load(const char *path, struct rf_document *ret_document
     fclose(file);
     struct rf_result result = rf_result(RF_CONFIG_INVALID);
     if (failed) {
-        rf_problem(problems, "cannot read %s", path);
+        rf_problem_in(problems, path, "cannot read the file");
     } else {
         result = rf_tree_parse(path, rf_buf_slice(&source), ret_document, problems);
     }

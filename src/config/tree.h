@@ -25,10 +25,12 @@ struct rf_tree {
     bool              refused; /* its form is a reported problem: nothing more is said about it */
 };
 
-/* All problems of all files, ready to print. */
+/* All problems of all files, ready to print, and what is only worth a warning. */
 struct rf_problems {
     struct rf_buf text;
     uint32_t      count;
+    struct rf_buf warnings;
+    uint32_t      n_warnings;
 };
 
 /* One loaded file. */
@@ -56,7 +58,13 @@ const struct rf_tree *rf_tree_get(const struct rf_tree *map, const char *key);
 /* Adds "path:line:column: error: …" with the source line and a caret. */
 void rf_problem_at(struct rf_problems *problems, const struct rf_document *document, uint32_t line,
                    uint32_t column, const char *format, ...) __attribute__((format(printf, 5, 6)));
-/* Adds a problem without a place in a file. */
+/* Adds "path:line:column: warning: …" in the same form: the file is taken all the same. */
+void rf_warning_at(struct rf_problems *problems, const struct rf_document *document, uint32_t line,
+                   uint32_t column, const char *format, ...) __attribute__((format(printf, 5, 6)));
+/* Adds a problem of a file as a whole, "path: error: …". */
+void rf_problem_in(struct rf_problems *problems, const char *path, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+/* Adds a problem without a file. */
 void rf_problem(struct rf_problems *problems, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 void rf_problems_fini(struct rf_problems *problems);

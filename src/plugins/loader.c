@@ -412,8 +412,8 @@ struct rf_result rf_plugin_options(const struct rf_plugin *plugin, const struct 
     int32_t (*check)(const struct rf_host *, const void *) = plugin->ops.conflict.check;
     if (problems->count == before && check != NULL &&
         check(rf_registry_host(), options) != RF_PLUGIN_OK) {
-        rf_problem(problems, "%s: %s refuses its options; the log says why",
-                   document == NULL ? "?" : document->path, plugin->notes.note.name);
+        rf_problem_in(problems, document == NULL ? "" : document->path,
+                      "%s refuses its options; the log says why", plugin->notes.note.name);
     }
     if (problems->count != before) {
         rf_mem_free(options);

@@ -444,7 +444,11 @@ void rf_api_work_reply(struct rf_exchange *exchange, enum rf_rc rc)
         return;
     }
     if (exchange->work_rc != RF_OK) {
-        rf_exchange_problem(exchange, exchange->work_rc, "the log of the node says more", NULL);
+        rf_exchange_problem(exchange, exchange->work_rc,
+                            exchange->work_rc == RF_DRAINING
+                                ? "the node stops; it was not waited for"
+                                : "the log of the node says more",
+                            NULL);
         return;
     }
     rf_buf_append_str(&body, "{\"state\":\"done\"}");

@@ -197,8 +197,20 @@ void rf_background_kick(struct rf_worker *worker)
     }
 }
 
+void rf_background_drain(struct rf_worker *worker)
+{
+    for (uint32_t i = 0; i < worker->n_waiting; i++) {
+        answer(worker, &worker->waiting[i], RF_DRAINING);
+    }
+    worker->n_waiting = 0;
+}
+
 void rf_background_ask(struct rf_worker *worker, const struct rf_work *work)
 {
+    if (worker->drained) {
+        answer(worker, work, RF_DRAINING);
+        return;
+    }
     if (worker->n_waiting == RF_WORK_WAITING || rf_store_read_only(worker->store)) {
         answer(worker, work, worker->n_waiting == RF_WORK_WAITING ? RF_OVERLOADED : RF_IO_ERROR);
         return;

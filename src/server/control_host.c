@@ -454,7 +454,7 @@ static void on_signal(uv_signal_t *handle, int number)
         return;
     }
     rf_log(RF_LOG_INFO, "stopping", "signal=%d", number);
-    begin_stop(host, (uint64_t)host->base.server->config.limits.drain_delay_ms * 1000);
+    begin_stop(host, host->base.server->drain_delay_us);
 }
 
 /* ---- Life --------------------------------------------------------------------------------- */

@@ -12,6 +12,7 @@
 
 #define PIPELINE_MAX 64u /* requests under way on one connection */
 #define SWEEP_MAX_MS 1000u
+#define ROUTES_MAX 64u
 #define TRIM_US 2000000u   /* idle for so long: 34 KiB of TLS buffers go back */
 #define LINGER_US 2000000u /* after the last answer, for the client to close */
 
@@ -133,6 +134,33 @@ void rf_exchange_problem(struct rf_exchange *exchange, enum rf_rc rc, const char
     rf_buf_fini(&body);
 }
 
+/* The routes in the same folder are compared by what follows it: /admin/v1/ is no reason to take one
+ * word for another. Else whole paths are. */
+static const char *meant_route(const char *path, const char *const *paths, uint32_t n)
+{
+    const char *rests[ROUTES_MAX];
+    const char *found[ROUTES_MAX];
+    const char *slash = strrchr(path, '/');
+    size_t      folder = slash == NULL ? 0 : (size_t)(slash - path) + 1;
+    uint32_t    n_rests = 0;
+    for (uint32_t i = 0; i < n && n_rests < ROUTES_MAX; i++) {
+        if (strncmp(paths[i], path, folder) == 0) {
+            rests[n_rests] = paths[i] + folder;
+            found[n_rests++] = paths[i];
+        }
+    }
+    if (n_rests == 0) {
+        return rf_did_you_mean(path, paths, n);
+    }
+    const char *meant = rf_did_you_mean(path + folder, rests, n_rests);
+    for (uint32_t i = 0; meant != NULL && i < n_rests; i++) {
+        if (rests[i] == meant) {
+            return found[i];
+        }
+    }
+    return NULL;
+}
+
 void rf_exchange_no_route(struct rf_exchange *exchange, const char *const *paths, uint32_t n)
 {
     char            path[64];
@@ -140,7 +168,7 @@ void rf_exchange_no_route(struct rf_exchange *exchange, const char *const *paths
     struct rf_slice sent = exchange->request->path;
     snprintf(path, sizeof(path), "%.*s", (int)(sent.size < 62 ? sent.size : 62),
              (const char *)sent.data);
-    const char *meant = rf_did_you_mean(path, paths, n);
+    const char *meant = meant_route(path, paths, n);
     snprintf(detail, sizeof(detail), "no route '%s'%s%s%s", path,
              meant == NULL ? "" : "; did you mean '", meant == NULL ? "" : meant,
              meant == NULL ? "" : "'?");

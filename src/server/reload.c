@@ -88,7 +88,7 @@ static void put_item(struct rf_buf *list, const char *text)
 static void on_changed(const struct rf_setting *row, void *user)
 {
     struct report *report = user;
-    put_item(row->live ? &report->live : &report->restart, row->path);
+    put_item(row->effect == RF_EFFECT_LIVE ? &report->live : &report->restart, row->path);
 }
 
 static void on_table_changed(const char *what, void *user)
@@ -126,6 +126,8 @@ static void put_report(struct rf_buf *json, const struct report *report,
     rf_buf_append_slice(json, rf_buf_slice(&report->restart));
     rf_buf_append_str(json, "],\"problems\":");
     rf_json_string(json, rf_buf_slice(&problems->text));
+    rf_buf_append_str(json, ",\"warnings\":");
+    rf_json_string(json, rf_buf_slice(&problems->warnings));
     rf_buf_append_str(json, "}");
 }
 
@@ -144,6 +146,7 @@ static void apply(struct rf_server *server, struct rf_thread *control,
     mail_shards(server, control, config, tokens ? auth : NULL, problems->count == before_tls,
                 problems);
     rf_log_setup((enum rf_log_level)config->log.level, server->config.node.name);
+    server->drain_delay_us = (uint64_t)config->limits.drain_delay_ms * 1000;
     rf_mem_free(auth);
 }
 

@@ -44,6 +44,9 @@ static bool load_config(struct rf_server *server, const char *path)
         (void)rf_tokens_load(config->auth.tokens_file, &server->auth.tokens, &problems).rc;
     }
     bool fine = problems.count == 0;
+    if (problems.n_warnings != 0) {
+        fwrite(problems.warnings.data, 1, problems.warnings.size, stderr);
+    }
     if (!fine) {
         fwrite(problems.text.data, 1, problems.text.size, stderr);
         fprintf(stderr, "%u problem%s; the server does not start\n", problems.count,
@@ -190,6 +193,7 @@ static int run_once(const char *config_path, const struct rf_process *process, e
     }
     srand((unsigned)server->run); /* spreads reconnections: no two nodes knock in step */
     rf_background_init(server->n_shards);
+    server->drain_delay_us = (uint64_t)server->config.limits.drain_delay_ms * 1000;
     server->started_ms = rf_clock_now().mono_us / 1000;
     if (!open_engine(server) || !start_threads(server)) {
         return 1; /* the process ends: nothing is worth taking apart */

@@ -176,6 +176,7 @@ struct rf_server {
     struct rf_worker       *workers; /* n_shards */
     struct rf_control_host *control;
     uint64_t                started_ms;
+    uint64_t                drain_delay_us; /* of the control thread; renewed by a reload */
     uint64_t                run; /* random: part of request ids, so that no other run has them */
     _Atomic bool            draining;
     _Atomic bool            state_lost; /* it had a cluster, and waits to be admitted again */

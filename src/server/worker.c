@@ -252,6 +252,7 @@ static void drain(struct rf_worker *worker)
 {
     if (!worker->drained) {
         worker->drained = true;
+        rf_background_drain(worker);
         rf_http_close(worker);
     }
 }

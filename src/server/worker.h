@@ -117,6 +117,8 @@ void rf_background_close(struct rf_worker *worker); /* after the thread has ende
 void rf_background_kick(struct rf_worker *worker);
 /* A client of some thread asks for a flush or a compaction of this thread's store. */
 void rf_background_ask(struct rf_worker *worker, const struct rf_work *work);
+/* The node stops: who waits for a flush or compaction is told so, and nobody waits any more. */
+void rf_background_drain(struct rf_worker *worker);
 /* The thread ends: jobs under way give up, what is in memory is flushed. Blocks. */
 void rf_background_finish(struct rf_worker *worker);
 

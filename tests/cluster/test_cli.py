@@ -163,6 +163,32 @@ def test_config_check(run, lonely, tmp_path):
     assert run("config", "check", str(tmp_path / "absent.yaml")).returncode == 2
 
 
+def test_settings_without_effect(run, lonely, tmp_path):
+    """What is accepted and does nothing yet is a warning at its place, in the check, at the start and at a
+    reload; explain and defaults say it, too. The file is good all the same."""
+    node = lonely.nodes[0]
+    config = node.dir / "ringfort.yaml"
+    before = config.read_text()
+    lines = before.count("\n")
+    config.write_text(before + "repair: {interval: 1h}\nlimits: {drain_delay: 1ms}\n")
+    warning = f"{config}:{lines + 1}:10: warning: repair.interval has no effect yet\n    repair: {{interval: 1h}}\n             ^\n"
+    try:
+        done = run("config", "check", str(config))
+        assert done.returncode == 0 and warning in done.stderr
+        told = json.loads(run("config", "check", str(config), "-o", "json").stdout)
+        assert told["valid"] and warning in told["warnings"]
+        done = run("config", "reload")
+        assert done.returncode == 0 and "warning: repair.interval has no effect yet" in done.stderr
+        node.stop()
+        node.start()
+        assert "warning: repair.interval has no effect yet" in node.log()
+    finally:
+        config.write_text(before)
+    assert "has no effect yet" in run("config", "explain", "repair.bandwidth").stdout
+    rows = {row["key"]: row["effect"] for row in json.loads(run("config", "defaults", "-o", "json").stdout)}
+    assert not rows["repair.interval"] and not rows["replication.sloppy"] and rows["storage.disk_reserve"]
+
+
 def test_dev_conveniences(run, lonely):
     cert, key = run("dev", "cert", "role", "app").stdout.split()
     shown = subprocess.run(["openssl", "x509", "-in", cert, "-noout", "-ext", "subjectAltName"], capture_output=True, text=True)

@@ -207,14 +207,15 @@ def test_not_found_guesses(shared):
     """404 says what may have been meant."""
     node = shared.nodes[0]
     for path, meant in (("/api/v1/itm?key=a", "/api/v1/item"), ("/admin/v1/statsu", "/admin/v1/status"),
-                        ("/health/redy", "/health/ready"), ("/metric", "/metrics")):
+                        ("/health/redy", "/health/ready"), ("/metric", "/metrics"), ("/admin/v1/flsh", "/admin/v1/flush")):
         answer = node.request("GET", path)
         assert answer.status_code == 404 and answer.json()["code"] == "RF-ROUTE-NOT-FOUND"
         assert f"did you mean '{meant}'?" in answer.json()["detail"]
     answer = node.get("k", table="defualt")
     assert answer.status_code == 404 and answer.json()["code"] == "RF-TABLE-NOT-FOUND"
     assert "did you mean 'default'?" in answer.json()["detail"]
-    assert "did you mean" not in node.request("GET", "/zzzzzzzzzzzzzzzzzzzzzzzz").json()["detail"]
+    for distant in ("/zzzzzzzzzzzzzzzzzzzzzzzz", "/admin/v1/zzzzz", "/admin/v1/plan", "/health/status"):
+        assert "did you mean" not in node.request("GET", distant).json()["detail"], distant
 
 
 def test_wrong_values(shared, raw):

@@ -96,6 +96,10 @@ def test_too_many_connections(lonely):
 
 # ---- The end ---------------------------------------------------------------------------------
 
+def is_gone(pid):
+    return not os.path.exists(f"/proc/{pid}") or "Z" in open(f"/proc/{pid}/stat").read().split(")")[1]
+
+
 def test_drain(own):
     """SIGTERM: first /health/ready turns 503 while the node still serves, then it ends with code 0."""
     node = own.nodes[0]
@@ -107,7 +111,7 @@ def test_drain(own):
     answer = requests.get(node.url + "/health/ready", verify=node.session.verify, timeout=30)
     assert answer.json()["reason"] == "draining" and answer.headers["Connection"] == "close"
     assert node.put("late", "v").status_code == 201
-    until(lambda: not os.path.exists(f"/proc/{pid}") or "Z" in open(f"/proc/{pid}/stat").read().split(")")[1], "gone")
+    until(lambda: is_gone(pid), "gone")
     assert "event=stopped" in node.log()
     node.start()
     assert node.value("late") == b"v"
@@ -134,6 +138,28 @@ def test_drain_answers_what_is_under_way(cluster):
     finally:
         for pid in pids:
             os.kill(pid, signal.SIGCONT)
+
+
+def test_stop_answers_who_waits_for_a_merge(own):
+    """Who waits for a merge when the node is told to stop hears that it stops, or that the merge is done;
+    the stop does not wait for the merge."""
+    node = own.nodes[0]
+    for round in range(3):
+        for i in range(40):
+            assert node.put(f"big/{i}", os.urandom(500_000)).status_code == 201
+        assert node.request("POST", "/admin/v1/flush").status_code == 200
+    one = raw(own)
+    one.send(f"POST /admin/v1/compactions HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {own.token}\r\n\r\n")
+    until(lambda: 'path="/admin/v1/compactions"' in node.log(), "the merge was asked for")
+    pid = node.pid
+    os.kill(pid, signal.SIGTERM)
+    status, headers, told = one.response()
+    assert (status, told.get("code")) in ((200, None), (503, "RF-DRAINING")), told
+    assert status == 200 or headers["retry-after"]
+    assert one.closed()
+    until(lambda: is_gone(pid), "the node ended")
+    node.start()
+    assert len(node.value("big/0")) == 500_000
 
 
 def in_flight(node):

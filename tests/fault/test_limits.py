@@ -22,20 +22,29 @@ def descriptors(node):
 
 
 def open_idle(node, count):
-    """Connections that finish their handshake and say nothing; those that are refused are left out."""
+    """Connections that finish their handshake and say nothing; those that are refused are left out. One
+    that is not even accepted says that all descriptors are taken: then it is enough."""
     context = ssl.create_default_context(cafile=str(node.cluster.dir / "ca.crt"))
     made = []
     for _ in range(count):
-        with contextlib.suppress(OSError):
-            raw = socket.create_connection(("127.0.0.1", node.port), timeout=5)
-            made.append(raw)
-            made[-1] = context.wrap_socket(raw, server_hostname="127.0.0.1")
+        try:
+            made.append(socket.create_connection(("127.0.0.1", node.port), timeout=5))
+            made[-1] = context.wrap_socket(made[-1], server_hostname="127.0.0.1")
+        except TimeoutError:
+            break
+        except OSError:
+            pass
     return made
 
 
 def close_all(sockets):
     for one in sockets:
         one.close()
+
+
+def noise(size, seed=1):
+    """Bytes that no compression makes smaller."""
+    return random.Random(seed).randbytes(size)
 
 
 def can_connect(node):
@@ -90,6 +99,59 @@ def test_no_descriptor_at_all(cluster):
         close_all(waiting)
     assert can_connect(n1)
     assert n1.metric("ringfort_storage_read_only") == 0
+
+
+def test_segment_without_descriptor(cluster):
+    """S145: the log of one node cannot open its next segment for want of a descriptor: its writes wait,
+    the cluster's go on, nothing turns read-only, and when there are descriptors again it has all."""
+    n1, n2, _ = cluster.nodes
+    for node in cluster.nodes:
+        assert node.put("k", "1", w=3).status_code == 201  # all links are up, n1 keeps its client's connection
+    before = resource.prlimit(n1.pid, resource.RLIMIT_NOFILE)[0]
+    set_descriptors(n1, 3)
+    value, keys = noise(1 << 20), [f"big/{i}" for i in range(40)]  # 40 MiB over the logs of two threads
+    for key in keys:
+        assert n2.put(key, value).status_code == 201
+    until(lambda: "event=no_descriptor" in n1.log(), "n1 says what it lacks")
+    assert n1.metric("ringfort_storage_read_only") == 0
+    assert n1.value("k", consistency="strong") == b"1"
+    set_descriptors(n1, before)
+    until(lambda: "event=descriptor_again" in n1.log(), "the log goes on")
+    for key in keys:
+        until(lambda: n1.value(key) == value, "n1's own copy")
+    assert n1.put("after", "v", w=3).status_code == 201
+
+
+def test_log_that_cannot_grow(cluster):
+    """S50, S141-S145: a write of the log fails (the largest file size is reached, EFBIG; any error that is
+    not want of space or descriptors is the same): the node acknowledges nothing any more, says so, and
+    everybody knows; the cluster goes on, and a restart makes it good."""
+    n1, n2, n3 = cluster.nodes
+    for i in range(10):
+        assert n1.put(f"before/{i}", "v", w=3).status_code == 201
+    limits = resource.prlimit(n3.pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(n3.pid, resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    pid = n3.pid
+    for i in range(40):
+        assert n1.put(f"big/{i}", noise(20_000, i)).status_code == 201
+    full_everywhere(cluster, "n3", "read_only")
+    assert n3.pid == pid and n3.metric("ringfort_storage_read_only") == 1
+    answer = n3.request("GET", "/health/ready")
+    assert answer.status_code == 503 and answer.json()["reason"] == "read_only"
+    assert "READ-ONLY" in cli_status(n3)
+    refused = n1.put("all", "v", w=3)
+    assert refused.status_code == 503 and refused.json()["write_outcome"] == "not_applied", refused.text
+    assert n1.delete("before/0", w=3).status_code == 503
+    for i in range(10):
+        assert n3.value(f"before/{i}", consistency="strong") == b"v"
+        assert n3.value(f"before/{i}") == b"v"
+    n3.stop()
+    n3.start()
+    settled(cluster)
+    full_everywhere(cluster, "n3", "ok")
+    assert n1.put("all", "v", w=3).status_code == 201
+    for i in range(40):
+        assert n3.value(f"big/{i}", consistency="strong") == noise(20_000, i)
 
 
 def test_strangers_on_the_peer_port(cluster):
@@ -260,11 +322,6 @@ def test_start_on_a_full_disk():
         assert n1.put("k", "w", w=3).status_code == 201
 
 
-def noise(size, seed=1):
-    """Bytes that no compression makes smaller."""
-    return random.Random(seed).randbytes(size)
-
-
 def test_one_disk_full_by_writes():
     """Clients fill the disk of one node: the others go on without a failed write, and it takes part
     again when there is space, without a restart."""
@@ -316,3 +373,19 @@ def test_all_disks_full_by_writes():
         assert n2.value("fill/0", consistency="strong") is None
         for key in acked:
             assert n3.value(key, consistency="strong") == value
+
+
+def test_read_only_file_system():
+    """A node does not start on a file system that takes no writes, and says why."""
+    with small_disks(["n3"], "64m") as cluster:
+        n1, _, n3 = cluster.nodes
+        assert n1.put("k", "v", w=3).status_code == 201
+        n3.stop()
+        subprocess.run(["mount", "-o", "remount,ro", n3.dir / "data"], check=True)
+        done = subprocess.run([BIN / "ringfortd", "--config", n3.dir / "ringfort.yaml"], capture_output=True, text=True,
+                              timeout=60, check=False)
+        assert done.returncode == 1 and "event=storage_failed" in done.stderr, done.stderr
+        subprocess.run(["mount", "-o", "remount,rw", n3.dir / "data"], check=True)
+        n3.start()
+        settled(cluster)
+        assert n3.value("k") == b"v"

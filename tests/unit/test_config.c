@@ -426,6 +426,60 @@ static void tables(void **state)
     table_refused("version: 1\ntable: t\ntombstone_grace: 10ms\n", "below the allowed 1000 ms");
 }
 
+/* The warning of a file that is good; NULL: none. */
+static void warned(const char *expected)
+{
+    rf_buf_append(&problems.warnings, "", 1);
+    const char *text = (const char *)problems.warnings.data;
+    assert_int_equal(0, problems.count);
+    assert_int_equal(expected != NULL, problems.n_warnings);
+    if (expected != NULL && strstr(text, expected) == NULL) {
+        fail_msg("expected \"%s\" in:\n%s", expected, text);
+    }
+}
+
+/* Goal: every key that is accepted without effect warns, at its place and in the form of an error, when
+ * it is set; every other key, and a switch that is off, does not. Method: every row is set to its
+ * default in a file of its own. */
+static void keys_without_effect(void **state)
+{
+    (void)state;
+    unsigned n = 0;
+    for (uint32_t i = 0; i < rf_n_node_settings; i++) {
+        const struct rf_setting *row = &rf_node_settings[i];
+        const char              *dot = strchr(row->path, '.');
+        char                     more[200];
+        char                     expected[100];
+        if (dot == NULL || row->def == NULL || row->def[0] == 0 || row->type == RF_SET_PATH) {
+            assert_int_not_equal(RF_EFFECT_NOT_YET, row->effect);
+            continue;
+        }
+        bool in_base = strncmp(row->path, "node.", 5) == 0 ||
+                       strncmp(row->path, "cluster.", 8) == 0 ||
+                       strncmp(row->path, "listen.", 7) == 0;
+        if (in_base) {
+            continue; /* their sections are in every file of this test */
+        }
+        snprintf(more, sizeof(more), "%.*s: {%s: \"%s\"}\n", (int)(dot - row->path), row->path,
+                 dot + 1, row->def);
+        snprintf(expected, sizeof(expected), ": warning: %s has no effect yet\n", row->path);
+        accepted(more);
+        warned(row->effect == RF_EFFECT_NOT_YET ? expected : NULL);
+        n += row->effect == RF_EFFECT_NOT_YET;
+    }
+    assert_true(n >= 2);
+    again();
+    struct rf_table_config config;
+    assert_int_equal(
+        RF_OK, load_table("version: 1\ntable: t\nreplication: {n: 3, sloppy: true}\n", &config));
+    warned(":3:21: warning: replication.sloppy has no effect yet\n"
+           "    replication: {n: 3, sloppy: true}\n                        ^\n");
+    again();
+    assert_int_equal(RF_OK,
+                     load_table("version: 1\ntable: t\nreplication: {sloppy: false}\n", &config));
+    warned(NULL);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, fresh, clean)
 
 int main(void)
@@ -437,6 +491,7 @@ int main(void)
         TEST(values),
         TEST(open_access_is_explicit),
         TEST(tables),
+        TEST(keys_without_effect),
         TEST(forms_hide_no_values),
         TEST(missing_keys_have_a_place),
         TEST(ports_are_apart),

@@ -149,7 +149,7 @@ static void missing_file(void **state)
 {
     (void)state;
     assert_rc(RF_CONFIG_INVALID, rf_tree_load("/nonexistent/x.yaml", &document, &problems));
-    assert_problem("cannot open /nonexistent/x.yaml: No such file or directory");
+    assert_problem("/nonexistent/x.yaml: error: cannot open the file: No such file or directory");
     assert_rc(RF_CONFIG_INVALID, rf_tree_load("/", &document, &problems));
     assert_int_equal(2, problems.count);
 }
