@@ -359,7 +359,7 @@ static void make_member(const struct rf_sim *sim, const struct rf_sim_node *node
         .generation = node->generation,
         .version = 1,
         .state = sim->state.size != 0 ? RF_MEMBER_NORMAL : RF_MEMBER_JOINING,
-        .vnodes = sim->n_nodes > 64 ? 256 : 16,
+        .vnodes = rf_sim_vnodes(sim),
     };
     snprintf(ret_member->name, sizeof(ret_member->name), "n%04u", node->index);
     snprintf(ret_member->rack, sizeof(ret_member->rack), "r%u", node->index % 3);

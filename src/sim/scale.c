@@ -24,7 +24,7 @@ static void make_state(struct rf_sim *sim, struct rf_buf *buf)
                                         .generation = 1,
                                         .version = 1,
                                         .state = RF_MEMBER_NORMAL,
-                                        .vnodes = 256};
+                                        .vnodes = rf_sim_vnodes(sim)};
         snprintf(members[i].name, sizeof(members[i].name), "n%04u", i);
         snprintf(members[i].rack, sizeof(members[i].rack), "r%u", i % 3);
         snprintf(members[i].peer_addr, sizeof(members[i].peer_addr), "sim:%u", i);

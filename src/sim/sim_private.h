@@ -267,4 +267,10 @@ void rf_sim_fini(struct rf_sim *sim);
 /* Runs until the virtual time, or a violation. */
 void rf_sim_until(struct rf_sim *sim, uint64_t at_us);
 
+/* Tokens of each node: few in small clusters, whose rings are rebuilt often. */
+static inline uint16_t rf_sim_vnodes(const struct rf_sim *sim)
+{
+    return sim->n_nodes > 64 ? 256 : 16;
+}
+
 #endif
