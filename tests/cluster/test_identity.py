@@ -73,6 +73,8 @@ def test_restored_directory(cluster):
     for _ in range(3):
         n3.start()
         n3.stop()
+    # Only when it was dead and lives again have the others heard of its generation.
+    until(lambda: all("n3" not in node.alive() for node in (n1, n2)), "n3 is dead")
     n3.start()
     until(lambda: all_alive(cluster), "n3 is back")
     put_all(n1, keys, "new")
